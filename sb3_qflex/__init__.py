@@ -1,0 +1,29 @@
+"""QFlex (Q-guided Flow Exploration, arXiv 2601.19707) for Stable-Baselines3.
+
+Public names are loaded on first use, so that importing a light part (``sb3_qflex.envs``, say, in a worker
+process) does not import torch.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sb3_qflex.policies import QFlexPolicy
+    from sb3_qflex.qflex import QFlex
+
+__version__ = (Path(__file__).parent / "version.txt").read_text().strip()
+
+__all__ = ["QFlex", "QFlexPolicy", "__version__"]
+
+_HOME = {"QFlex": "sb3_qflex.qflex", "QFlexPolicy": "sb3_qflex.policies"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
