@@ -94,6 +94,8 @@ def _blocks(net: nn.Sequential) -> tuple[list[BatchRenorm | None], list[nn.Linea
             norm = None
         elif type(layer) is not nn.ReLU:
             raise NotFoldableError(f"{type(layer).__name__} has no folded form (BatchRenorm, Linear and ReLU have)")
+    if type(net[-1]) is not nn.Linear:
+        raise NotFoldableError(f"the last layer is {type(net[-1]).__name__}, not Linear")
     return norms, linears
 
 
@@ -101,17 +103,16 @@ def _eval_affine(norm: BatchRenorm | None, like: th.Tensor) -> tuple[th.Tensor, 
     """Scale and shift of the layer in eval mode; those of the identity for None."""
     if norm is None:
         return like.new_ones(like.shape[1]), like.new_zeros(like.shape[1])
-    mean, var = norm.averages()
-    scale = norm.scale * (var + norm.eps).rsqrt()
-    return scale, norm.bias - mean * scale
+    scale = norm.scale * (norm.running_var + norm.eps).rsqrt()
+    return scale, norm.bias - norm.running_mean * scale
 
 
 def _slice_norm(norm: BatchRenorm | None, n: int) -> tuple | None:
     """Arguments of ``F.batch_norm`` for the first n columns."""
     if norm is None:
         return None
-    mean, var = norm.averages()
-    return mean[:n], var[:n], norm.scale.detach()[:n], norm.bias.detach()[:n], False, 0.0, norm.eps
+    columns = (t.detach()[:n] for t in (norm.running_mean, norm.running_var, norm.scale, norm.bias))
+    return *columns, False, 0.0, norm.eps
 
 
 def _fold(norm: BatchRenorm | None, linear: nn.Linear) -> Affine:

@@ -151,6 +151,8 @@ class QFlexPolicy(BasePolicy):
         self.actor.optimizer = new_optimizer(list(self.actor.parameters()))
         self.critic.optimizer = new_optimizer(self.critic.own_parameters())
         self.field.optimizer = new_optimizer(self.field.own_parameters())
+        for network in (self.actor, self.critic, self.field):
+            network.optimizer.register_step_post_hook(_mark_as_modified)
         # Everything stays in eval mode but the network that a loss is being computed for.
         self.set_training_mode(False)
 
@@ -334,6 +336,13 @@ class QFlexPolicy(BasePolicy):
         """
         low, high, dtype = self.action_space.low, self.action_space.high, self.action_space.dtype
         return np.clip(super().unscale_action(np.asarray(scaled_action, dtype=np.float64)).astype(dtype), low, high)
+
+
+def _mark_as_modified(optimizer: th.optim.Optimizer, *_: Any) -> None:
+    """Fused optimizers edit parameters without telling autograd's version counters, by which `_fold` sees a change."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            th.autograd.graph.increment_version(parameter)
 
 
 def _state_key(network: nn.Module) -> tuple:
