@@ -104,17 +104,16 @@ def test_both_halves_of_the_joint_pass_share_batch_statistics() -> None:
     th.testing.assert_close(joint[:BATCH, 4:], batch.actions)
 
 
-def test_bootstrap_is_a_constant() -> None:
-    """The critics' gradient is that of sum_i (Q_i - y)^2 with y held fixed."""
+def test_bellman_target_of_the_joint_pass_is_a_constant() -> None:
+    """The gradient by an output bias is 2 mean(Q_i - y); were y differentiated, a factor of 1 - gamma would enter."""
     policy, batch = make_policy(False), make_batch()
-    # With gamma = 0 and the same statistics the target is the reward: differentiate that by hand.
-    loss = critic_objective(policy, batch, 0.0, "source", None)
-    got = th.autograd.grad(loss, policy.critic.q_networks[0][-1].bias, retain_graph=True)
-    q_values: list[th.Tensor] = []
-    fresh = make_policy(False)
-    fresh.critic.q_networks[0].register_forward_hook(lambda _module, _args, out: q_values.append(out))
-    th.manual_seed(3)
-    critic_objective(fresh, batch, 0.0, "source", None)
-    residual = q_values[0][:BATCH, 0] - batch.rewards[:, 0]
-    # The next half differs by its random action, which shifts the statistics a little.
-    th.testing.assert_close(got[0], 2 * residual.mean()[None], atol=0.2, rtol=0.2)
+    outputs: list[th.Tensor] = []
+    for q_network in policy.critic.q_networks:
+        q_network.register_forward_hook(lambda _module, _args, out: outputs.append(out.detach()[:, 0]))
+    loss = critic_objective(policy, batch, 0.9, "source", None)
+    joint = th.stack(outputs)
+    y = batch.rewards[:, 0] + 0.9 * joint[:, BATCH:].min(dim=0).values
+    th.testing.assert_close(loss.detach(), (joint[:, :BATCH] - y).square().mean(dim=1).sum())
+    for i, q_network in enumerate(policy.critic.q_networks):
+        (gradient,) = th.autograd.grad(loss, q_network[-1].bias, retain_graph=True)
+        th.testing.assert_close(gradient, 2 * (joint[i, :BATCH] - y).mean()[None])
