@@ -16,6 +16,11 @@ EXTRAS = {
     "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "mypy>=1.15", "hypothesis>=6.100", "types-PyYAML"],
 }
 
+STARTUP_FILES = {
+    "_sb3_qflex_startup.py": (ROOT / "sb3_qflex" / "zoo" / "startup.py").read_text(),
+    "sb3_qflex_zoo.pth": "import _sb3_qflex_startup; _sb3_qflex_startup.install()\n",
+}
+
 
 class BuildPyWithStartup(build_py):
     """
@@ -23,23 +28,17 @@ class BuildPyWithStartup(build_py):
     so that a Python process imports nothing else of ours, and the ``.pth`` file that runs it when Python starts.
     """
 
-    startup = {
-        "_sb3_qflex_startup.py": (ROOT / "sb3_qflex" / "zoo" / "startup.py").read_text(),
-        "sb3_qflex_zoo.pth": "import _sb3_qflex_startup; _sb3_qflex_startup.install()\n",
-    }
-
     def run(self):
         super().run()
         if not self.editable_mode:
-            for name, text in self.startup.items():
+            for name, text in STARTUP_FILES.items():
                 (Path(self.build_lib) / name).write_text(text)
 
     def get_outputs(self, include_bytecode=True):
         outputs = super().get_outputs(include_bytecode)
         # Listed, so that uninstalling removes them. An editable install has `python -m sb3_qflex` only.
-        return (
-            outputs if self.editable_mode else [*outputs, *(str(Path(self.build_lib) / name) for name in self.startup)]
-        )
+        ours = [] if self.editable_mode else STARTUP_FILES
+        return [*outputs, *(str(Path(self.build_lib) / name) for name in ours)]
 
 
 setup(

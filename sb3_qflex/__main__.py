@@ -1,7 +1,7 @@
 """``python -m sb3_qflex COMMAND``: RL Zoo's commands with QFlex registered explicitly, and two of ours.
 
-train, enjoy, plot_train, plot_from_file, all_plots take RL Zoo's arguments and need no start-up file, so they work from a
-checkout or an editable install. ``compare`` trains several algorithms side by side; ``curve`` draws one run.
+train, enjoy, plot_train, plot_from_file and all_plots take RL Zoo's arguments and need no start-up file, so they work
+from a checkout or an editable install. ``compare`` trains several algorithms side by side; ``curve`` draws one run.
 """
 
 import argparse

@@ -11,6 +11,13 @@ The environment variable ``SB3_QFLEX_ZOO=0`` turns it off.
 import os
 import sys
 
+TYPE_CHECKING = False  # typing's own would cost an import; type checkers know the name
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
 #: The modules of RL Zoo after whose import :mod:`sb3_qflex.zoo.registration` has something to add.
 WATCHED = ("rl_zoo3.utils", "rl_zoo3.hyperparams_opt", "rl_zoo3.import_envs", "rl_zoo3.exp_manager")
 
@@ -21,10 +28,12 @@ class AfterImport:
     a call after the module's own code has run. It takes itself off ``sys.meta_path`` after the last one.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.waiting = set(WATCHED)
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
         if name not in self.waiting:
             return None
         finders = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
@@ -33,8 +42,8 @@ class AfterImport:
             self._call_after(spec.loader, name)
         return spec
 
-    def _call_after(self, loader, name):
-        def exec_module(module):
+    def _call_after(self, loader: "Any", name: str) -> None:
+        def exec_module(module: "ModuleType") -> None:
             # The loader is itself again before it runs: what the module keeps as its loader is the ordinary one.
             vars(loader).pop("exec_module", None)
             loader.exec_module(module)
@@ -44,13 +53,13 @@ class AfterImport:
 
         loader.exec_module = exec_module
 
-    def _done(self, name):
+    def _done(self, name: str) -> None:
         self.waiting.discard(name)
         if not self.waiting and self in sys.meta_path:
             sys.meta_path.remove(self)
 
 
-def _register(module):
+def _register(module: "ModuleType") -> None:
     """Hand a freshly imported module of RL Zoo to sb3-qflex; RL Zoo stays usable whatever happens there."""
     try:
         from sb3_qflex.zoo.registration import extend
@@ -67,7 +76,7 @@ def _register(module):
         )
 
 
-def install():
+def install() -> None:
     """Watch for RL Zoo, once per process, unless ``SB3_QFLEX_ZOO=0`` or RL Zoo is there already."""
     if os.environ.get("SB3_QFLEX_ZOO", "1") == "0" or WATCHED[0] in sys.modules:
         return

@@ -58,7 +58,7 @@ def convert_params(sampled: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sample_shared(trial: optuna.Trial, n_envs: int, additional_args: dict) -> dict[str, Any]:
-    sampled = {
+    sampled: dict[str, Any] = {
         "one_minus_gamma": trial.suggest_float("one_minus_gamma", 0.0001, 0.03, log=True),
         "learning_rate": trial.suggest_float("learning_rate", 1e-5, 0.002, log=True),
         # From 2**5 = 32: BatchRenorm estimates its statistics on the batch.
