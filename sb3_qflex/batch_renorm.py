@@ -1,0 +1,94 @@
+"""The BatchRenorm layer of QFlex's networks (arXiv 1702.03275; constants of the reference implementation)."""
+
+import math
+
+import torch as th
+from torch import nn
+from torch.nn import functional as F
+
+RENORM_SCALE_MAX = 3.0  # r is clipped to [1/3, 3]
+RENORM_SHIFT_MAX = 5.0  # d is clipped to [-5, 5]
+
+
+class BatchRenorm(nn.Module):
+    r"""
+    Batch renormalisation of a ``(batch, num_features)`` tensor.
+
+    The first ``warmup_steps`` forwards in train mode normalise with the statistics of the batch, later ones with
+    :math:`\hat{x} r + d`, where :math:`r` and :math:`d` correct the batch statistics towards the running averages.
+    Eval mode normalises with the running averages and leaves every buffer untouched.
+
+    Differences to ``sb3_contrib.common.torch_layers.BatchRenorm``: running averages start at 0 and are debiased by
+    :math:`1 - (1 - \text{momentum})^t`, the batch variance is the biased one, ``eps`` is 1e-5, the warm-up is 10
+    forwards (there 100 000), and a column without variance has a finite gradient. A batch whose statistics are not
+    finite leaves the running averages as they were.
+
+    :param num_features: Number of columns, at least 1.
+    :param eps: Added to variances under the square root.
+    :param momentum: Weight of the newest batch in the running averages, in (0, 1]; 1 minus the decay.
+    :param warmup_steps: Forwards in train mode that use pure batch statistics, at least 0.
+    """
+
+    running_mean: th.Tensor
+    running_var: th.Tensor
+    steps: th.Tensor
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.01, warmup_steps: int = 10):
+        super().__init__()
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.warmup_steps = warmup_steps
+        self._log_decay = math.log1p(-momentum) if momentum < 1.0 else -math.inf
+        self.scale = nn.Parameter(th.ones(num_features))
+        self.bias = nn.Parameter(th.zeros(num_features))
+        # Raw averages (biased towards their start at 0); `averages` debiases them.
+        self.register_buffer("running_mean", th.zeros(num_features))
+        self.register_buffer("running_var", th.zeros(num_features))
+        self.register_buffer("steps", th.zeros((), dtype=th.long))
+
+    def averages(self) -> tuple[th.Tensor, th.Tensor]:
+        """
+        Debiased running averages; mean 0 and variance 1 before the first forward in train mode.
+
+        :return: Mean and variance, each of shape ``(num_features,)``.
+        """
+        # 1 - (1 - momentum)^t without the cancellation that costs float32 half of its digits at t = 1.
+        correction = -th.expm1(self.steps.to(self.running_mean.dtype) * self._log_decay)
+        started = self.steps > 0
+        mean = th.where(started, self.running_mean / correction, 0.0)
+        return mean, th.where(started, self.running_var / correction, 1.0)
+
+    def forward(self, x: th.Tensor) -> th.Tensor:
+        mean, var = self.averages()
+        if not self.training:
+            return F.batch_norm(x, mean, var, self.scale, self.bias, training=False, eps=self.eps)
+        with th.no_grad():
+            batch_var, batch_mean = th.var_mean(x, dim=0, correction=0)
+            r, d = self._corrections(batch_mean, batch_var, mean, var)
+            self._update_averages(batch_mean, batch_var)
+        # scale (x_hat r + d) + bias, as one batch norm whose affine part absorbs the constants r and d.
+        return F.batch_norm(x, None, None, self.scale * r, self.scale * d + self.bias, training=True, eps=self.eps)
+
+    def _corrections(
+        self, batch_mean: th.Tensor, batch_var: th.Tensor, mean: th.Tensor, var: th.Tensor
+    ) -> tuple[th.Tensor, th.Tensor]:
+        """Constants r and d; 1 and 0 during the warm-up."""
+        std = (var + self.eps).sqrt()
+        r = ((batch_var + self.eps).sqrt() / std).clamp(1.0 / RENORM_SCALE_MAX, RENORM_SCALE_MAX)
+        d = ((batch_mean - mean) / std).clamp(-RENORM_SHIFT_MAX, RENORM_SHIFT_MAX)
+        # A tensor condition: reading the counter would synchronise with the device at every layer.
+        warm = self.steps >= self.warmup_steps
+        return th.where(warm, r, 1.0), th.where(warm, d, 0.0)
+
+    def _update_averages(self, batch_mean: th.Tensor, batch_var: th.Tensor) -> None:
+        finite = th.isfinite(batch_var).all()
+        for average, batch in ((self.running_mean, batch_mean), (self.running_var, batch_var)):
+            average.copy_(th.where(finite, th.lerp(average, batch, self.momentum), average))
+        self.steps.add_(finite)
+
+    def extra_repr(self) -> str:
+        return (
+            f"num_features={self.num_features}, eps={self.eps}, "
+            f"momentum={self.momentum}, warmup_steps={self.warmup_steps}"
+        )

@@ -1,0 +1,199 @@
+"""
+Exact algebra of the fast path: eval-mode networks folded to plain affine layers, and gradients by hand.
+
+In eval mode a BatchRenorm layer is affine and folds into the following Linear. The state does not change over the N
+guidance steps or the K flow steps, so its half of the first layer is computed once (``hoist``). Guidance needs the
+gradient by the action alone, and each sample only that of the critic with the smallest value. Results equal those of
+the readable definitions (``Critics.q_values`` with ``guidance.min_q_gradient``, ``VelocityField.velocity``) up to
+rounding.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch as th
+from torch import nn
+from torch.nn import functional as F
+
+from sb3_qflex.batch_renorm import BatchRenorm
+from sb3_qflex.flow import Velocity
+from sb3_qflex.guidance import QGradient
+
+
+class NotFoldableError(ValueError):
+    """The network has a layer for which there is no folded form; the message names it."""
+
+
+class Affine(NamedTuple):
+    """y = x weight^T + bias; weight (out, in), bias (out,)."""
+
+    weight: th.Tensor
+    bias: th.Tensor
+
+
+class FoldedMLP:
+    """
+    Eval-mode form of ``networks.renorm_mlp`` at its parameters of this moment, without gradients to them.
+
+    :param net: BatchRenorm (or nothing), Linear, ReLU, ..., Linear.
+    :param n_features: Columns of the input that are features of the state; the others follow them.
+    :raises NotFoldableError: For another layer than these.
+    """
+
+    def __init__(self, net: nn.Sequential, n_features: int):
+        norms, linears = _blocks(net)
+        self.n_features = n_features
+        with th.no_grad():
+            scale, shift = _eval_affine(norms[0], linears[0].weight)
+            inputs = slice(n_features, None)
+            self.input_weight = linears[0].weight[:, inputs] * scale[inputs]
+            # The state's half keeps its own normalisation: folded, a feature whose mean is far above its standard
+            # deviation would lose digits, and this half is computed once anyway.
+            self._feature_norm = _slice_norm(norms[0], n_features)
+            self._feature_layer = Affine(
+                linears[0].weight[:, :n_features].detach(),
+                linears[0].bias + linears[0].weight[:, inputs] @ shift[inputs],
+            )
+            self.layers = [_fold(norm, linear) for norm, linear in zip(norms[1:], linears[1:], strict=True)]
+
+    def hoist(self, features: th.Tensor) -> th.Tensor:
+        """
+        The first layer's part that does not depend on the other inputs.
+
+        :param features: Shape (B, n_features).
+        :return: Shape (B, width of the first layer).
+        """
+        if self._feature_norm is not None:
+            features = F.batch_norm(features, *self._feature_norm)
+        return F.linear(features, *self._feature_layer)
+
+    def propagate(self, z: th.Tensor) -> th.Tensor:
+        """
+        Output of the network from its first layer's pre-activation.
+
+        :param z: Shape (B, width of the first layer); overwritten.
+        :return: Shape (B, output).
+        """
+        for weight, bias in self.layers:
+            z = F.linear(F.relu_(z), weight, bias)
+        return z
+
+
+def _blocks(net: nn.Sequential) -> tuple[list[BatchRenorm | None], list[nn.Linear]]:
+    """The network's Linear layers and the normalisation before each of them."""
+    norms: list[BatchRenorm | None] = []
+    linears: list[nn.Linear] = []
+    norm: BatchRenorm | None = None
+    for previous, layer in pairwise([None, *net]):
+        if isinstance(layer, BatchRenorm):
+            norm = layer
+        elif type(layer) is nn.Linear and (not linears or isinstance(previous, (nn.ReLU, BatchRenorm))):
+            norms.append(norm)
+            linears.append(layer)
+            norm = None
+        elif type(layer) is not nn.ReLU:
+            raise NotFoldableError(f"{type(layer).__name__} has no folded form (BatchRenorm, Linear and ReLU have)")
+    return norms, linears
+
+
+def _eval_affine(norm: BatchRenorm | None, like: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """Scale and shift of the layer in eval mode; those of the identity for None."""
+    if norm is None:
+        return like.new_ones(like.shape[1]), like.new_zeros(like.shape[1])
+    mean, var = norm.averages()
+    scale = norm.scale * (var + norm.eps).rsqrt()
+    return scale, norm.bias - mean * scale
+
+
+def _slice_norm(norm: BatchRenorm | None, n: int) -> tuple | None:
+    """Arguments of ``F.batch_norm`` for the first n columns."""
+    if norm is None:
+        return None
+    mean, var = norm.averages()
+    return mean[:n], var[:n], norm.scale.detach()[:n], norm.bias.detach()[:n], False, 0.0, norm.eps
+
+
+def _fold(norm: BatchRenorm | None, linear: nn.Linear) -> Affine:
+    scale, shift = _eval_affine(norm, linear.weight)
+    return Affine(linear.weight * scale, th.addmv(linear.bias, linear.weight, shift))
+
+
+def folded_velocity(field: FoldedMLP, features: th.Tensor) -> Velocity:
+    """
+    v(t, a) at given states; the fast form of ``VelocityField.velocity``.
+
+    :param field: The folded field, whose inputs after the features are the action and t.
+    :param features: Shape (B, F).
+    """
+    hoisted = field.hoist(features)
+    action_weight = field.input_weight[:, :-1].t()
+    time_weight = field.input_weight[:, -1]
+
+    def velocity(t: float, actions: th.Tensor) -> th.Tensor:
+        return field.propagate(th.addmm(th.add(hoisted, time_weight, alpha=t), actions, action_weight))
+
+    return velocity
+
+
+def folded_q_gradient(critics: Sequence[FoldedMLP], features: th.Tensor) -> QGradient:
+    """
+    Gradient of min_i Q_i(s, a) by the action at given states; the fast form of ``guidance.min_q_gradient``.
+
+    :param critics: The folded critics, whose input after the features is the action.
+    :param features: Shape (B, F).
+    """
+    hoisted = [critic.hoist(features) for critic in critics]
+    # Picking the rows of each critic needs their number on the host, which would synchronise with a GPU at each
+    # step; there every critic goes backward with the other rows at zero.
+    backward = _backward_by_rows if features.device.type == "cpu" else _backward_by_mask
+
+    def gradient(actions: th.Tensor) -> th.Tensor:
+        passes = [_forward(critic, h, actions) for critic, h in zip(critics, hoisted, strict=True)]
+        chosen = th.stack([q for q, _ in passes]).argmin(dim=0)
+        return backward(critics, [activations for _, activations in passes], chosen)
+
+    return gradient
+
+
+def _forward(critic: FoldedMLP, hoisted: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, list[th.Tensor]]:
+    """Values (B,) and the activations of every hidden layer, (B, width) each."""
+    z = th.addmm(hoisted, actions, critic.input_weight.t())
+    activations = []
+    for weight, bias in critic.layers:
+        activations.append(F.relu_(z))
+        z = F.linear(activations[-1], weight, bias)
+    return z.squeeze(1), activations
+
+
+def _backward(critic: FoldedMLP, activations: list[th.Tensor]) -> th.Tensor:
+    """Gradient of the critic's value by the action, (rows, |A|)."""
+    if not activations:
+        return critic.input_weight
+    delta = critic.layers[-1].weight
+    for activation, (next_weight, _) in zip(reversed(activations[1:]), reversed(critic.layers[:-1]), strict=True):
+        delta = _through_relu(delta, activation) @ next_weight
+    return _through_relu(delta, activations[0]) @ critic.input_weight
+
+
+def _through_relu(delta: th.Tensor, activation: th.Tensor) -> th.Tensor:
+    return th.ops.aten.threshold_backward(delta.expand_as(activation), activation, 0)
+
+
+Backward = Callable[[Sequence[FoldedMLP], list[list[th.Tensor]], th.Tensor], th.Tensor]
+
+
+def _backward_by_rows(critics: Sequence[FoldedMLP], activations: list[list[th.Tensor]], chosen: th.Tensor) -> th.Tensor:
+    """Each critic goes backward for the samples where it is the smallest, (B, |A|)."""
+    gradient = critics[0].input_weight.new_empty(chosen.shape[0], critics[0].input_weight.shape[1])
+    for i, critic in enumerate(critics):
+        rows = (chosen == i).nonzero().squeeze(1)
+        if rows.numel() > 0:
+            gradient[rows] = _backward(critic, [activation.index_select(0, rows) for activation in activations[i]])
+    return gradient
+
+
+def _backward_by_mask(critics: Sequence[FoldedMLP], activations: list[list[th.Tensor]], chosen: th.Tensor) -> th.Tensor:
+    """The same without sizes that depend on the data: every critic for all samples, then a selection, (B, |A|)."""
+    gradients = [_backward(critic, activations[i]).expand(chosen.shape[0], -1) for i, critic in enumerate(critics)]
+    return th.stack(gradients).gather(0, chosen.view(1, -1, 1).expand(1, -1, gradients[0].shape[1])).squeeze(0)

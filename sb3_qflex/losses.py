@@ -1,0 +1,75 @@
+"""QFlex's losses as pure functions on tensors (ALGORITHM steps in the order of the update; B is the batch size)."""
+
+import torch as th
+from torch.nn import functional as F
+
+from sb3_qflex.guidance import smallest
+
+
+def bellman_target(
+    rewards: th.Tensor,
+    dones: th.Tensor,
+    discounts: th.Tensor | float,
+    next_q_values: th.Tensor,
+    next_entropy: th.Tensor | None = None,
+) -> th.Tensor:
+    """
+    y = r + gamma (1 - d) min_i Q_i(s', a'), a constant.
+
+    :param rewards: Shape (B,); the n-step sum for n-step replay.
+    :param dones: 1 on true termination, 0 otherwise (time limits bootstrap), shape (B,).
+    :param discounts: gamma, or gamma^n of each sample, shape (B,).
+    :param next_q_values: Q_i(s', a') of the joint pass, shape (n_critics, B).
+    :param next_entropy: -alpha log pi0(a'|s'), shape (B,); None without an entropy term.
+    :return: Shape (B,), detached.
+    """
+    next_value = smallest(next_q_values)
+    if next_entropy is not None:
+        next_value = next_value + next_entropy
+    return (rewards + discounts * (1.0 - dones) * next_value).detach()
+
+
+def critic_loss(q_values: th.Tensor, target: th.Tensor) -> th.Tensor:
+    """
+    Sum over critics of the batch mean of (Q_i - y)^2, without a factor 1/2 (step 1).
+
+    :param q_values: Q_i(s, a), shape (n_critics, B).
+    :param target: y, shape (B,).
+    """
+    return (q_values - target).square().mean(dim=1).sum()
+
+
+def source_loss(q_values: th.Tensor, ent_coef: th.Tensor | None = None, log_prob: th.Tensor | None = None) -> th.Tensor:
+    """
+    Batch mean of alpha log pi0(a(0)|s) - min_i Q_i(s, a(0)) (step 2).
+
+    :param q_values: Q_i(s, a(0)) of the reparameterised sample, shape (n_critics, B).
+    :param ent_coef: alpha, a scalar tensor; None without an entropy term.
+    :param log_prob: log pi0(a(0)|s), shape (B,); given together with ``ent_coef``.
+    """
+    loss = -smallest(q_values)
+    if ent_coef is not None:
+        assert log_prob is not None, "an entropy term needs the log-probabilities"
+        loss = loss + ent_coef * log_prob
+    return loss.mean()
+
+
+def temperature_loss(log_ent_coef: th.Tensor, log_prob: th.Tensor, target_entropy: float) -> th.Tensor:
+    """
+    Loss of a learned alpha, as in SB3's SAC: -mean(log alpha (log pi0 + target entropy)).
+
+    :param log_ent_coef: log alpha, shape (1,).
+    :param log_prob: log pi0(a(0)|s), shape (B,), taken as a constant.
+    :param target_entropy: Usually -|A|.
+    """
+    return -(log_ent_coef * (log_prob.detach() + target_entropy)).mean()
+
+
+def flow_matching_loss(velocity: th.Tensor, path_velocity: th.Tensor) -> th.Tensor:
+    """
+    Mean over batch and coordinates of (v(t, s', x_t) - (a(1) - a(0)))^2 (step 4).
+
+    :param velocity: v(t, s', x_t), shape (B, |A|).
+    :param path_velocity: a(1) - a(0), shape (B, |A|), a constant.
+    """
+    return F.mse_loss(velocity, path_velocity)

@@ -1,0 +1,305 @@
+"""The four networks of QFlex: source policy, critics and velocity field, each with BatchRenorm on its input."""
+
+import math
+from functools import partial
+from typing import Any
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
+from stable_baselines3.common.policies import BaseModel, BasePolicy
+from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
+from stable_baselines3.common.type_aliases import PyTorchObs
+from torch import nn
+
+from sb3_qflex.batch_renorm import BatchRenorm
+
+LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
+
+
+def init_linear(module: nn.Module) -> None:
+    """
+    Truncated normal weights and zero bias (reference implementation); use with ``module.apply``.
+
+    :param module: A linear layer gets weights of standard deviation 1/sqrt(fan_in), truncated at two of them; any
+        other module is left alone.
+    """
+    if isinstance(module, nn.Linear):
+        std = 1.0 / math.sqrt(module.in_features)
+        nn.init.trunc_normal_(module.weight, std=std, a=-2.0 * std, b=2.0 * std)
+        nn.init.zeros_(module.bias)
+
+
+def renorm_mlp(
+    input_dim: int,
+    output_dim: int,
+    net_arch: list[int],
+    activation_fn: type[nn.Module],
+    batch_norm_kwargs: dict[str, Any] | None,
+) -> nn.Sequential:
+    """
+    BatchRenorm on the input, then per hidden layer Linear, activation, BatchRenorm, then a Linear output.
+
+    :param input_dim: Columns of the input.
+    :param output_dim: Columns of the output.
+    :param net_arch: Width of each hidden layer.
+    :param activation_fn: Class of the activation.
+    :param batch_norm_kwargs: Options of :class:`BatchRenorm`; None for a network without it.
+    """
+    renorm: list[Any] = [] if batch_norm_kwargs is None else [partial(BatchRenorm, **batch_norm_kwargs)]
+    mlp = nn.Sequential(*create_mlp(input_dim, output_dim, net_arch, activation_fn, pre_linear_modules=renorm))
+    mlp.apply(init_linear)
+    return mlp
+
+
+class SourceActor(BasePolicy):
+    """
+    Source policy pi0: a tanh-squashed diagonal Gaussian with one trunk and two heads.
+
+    :param observation_space: Observation space.
+    :param action_space: Action space.
+    :param net_arch: Hidden layers.
+    :param features_extractor: Network from observations to features.
+    :param features_dim: Number of features.
+    :param activation_fn: Activation function.
+    :param normalize_images: Kept for SB3's interface; images are refused.
+    :param batch_norm_kwargs: Options of the BatchRenorm layers; None for none.
+    """
+
+    action_space: spaces.Box
+    optimizer: th.optim.Optimizer
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Box,
+        net_arch: list[int],
+        features_extractor: nn.Module,
+        features_dim: int,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        normalize_images: bool = True,
+        batch_norm_kwargs: dict[str, Any] | None = None,
+    ):
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor=features_extractor,
+            normalize_images=normalize_images,
+            squash_output=True,
+        )
+        self.net_arch = net_arch
+        self.features_dim = features_dim
+        self.activation_fn = activation_fn
+        self.batch_norm_kwargs = batch_norm_kwargs
+        self.action_dim = get_action_dim(action_space)
+        self.action_dist = SquashedDiagGaussianDistribution(self.action_dim)
+        # The two heads are one Linear: the same distribution of initial weights, one matrix product less.
+        self.net = renorm_mlp(features_dim, 2 * self.action_dim, net_arch, activation_fn, batch_norm_kwargs)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        data = super()._get_constructor_parameters()
+        data.update(
+            net_arch=self.net_arch,
+            features_dim=self.features_dim,
+            activation_fn=self.activation_fn,
+            features_extractor=self.features_extractor,
+            batch_norm_kwargs=self.batch_norm_kwargs,
+        )
+        return data
+
+    def encode(self, obs: PyTorchObs) -> th.Tensor:
+        """
+        Features of observations.
+
+        :param obs: Observations, (B, ...) or a dict of them.
+        :return: Shape (B, features_dim).
+        """
+        return self.extract_features(obs, self.features_extractor)
+
+    def get_action_dist_params(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor]:
+        """
+        Mean and clipped log standard deviation before the squashing.
+
+        :param obs: Observations.
+        :return: Two tensors of shape (B, |A|).
+        """
+        return self.split_heads(self.net(self.encode(obs)))
+
+    @staticmethod
+    def split_heads(output: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """
+        Mean and log-std of the network's output, the log-std clipped to [-20, 2].
+
+        :param output: Shape (B, 2 |A|).
+        """
+        mean, log_std = output.chunk(2, dim=1)
+        return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+
+    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        return self.action_dist.actions_from_params(*self.get_action_dist_params(obs), deterministic=deterministic)
+
+    def action_log_prob(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor]:
+        """
+        A reparameterised sample and its log-probability.
+
+        :param obs: Observations.
+        :return: Actions (B, |A|) in [-1, 1] and log-probabilities (B,).
+        """
+        return self.action_dist.log_prob_from_params(*self.get_action_dist_params(obs))
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        return self(observation, deterministic)
+
+
+class StateNetwork(BaseModel):
+    """
+    A network on the features of a state, with an extractor of its own or the source policy's.
+
+    A shared extractor is trained by the source policy alone (SB3's rule): here its features are detached, and its
+    train mode is left as it is.
+
+    :param share_features_extractor: Whether the extractor belongs to the source policy.
+    :param args: Passed on to ``BaseModel``, as are ``kwargs``.
+    """
+
+    features_extractor: BaseFeaturesExtractor
+    optimizer: th.optim.Optimizer
+
+    def __init__(self, *args: Any, share_features_extractor: bool, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.share_features_extractor = share_features_extractor
+
+    def encode(self, obs: PyTorchObs) -> th.Tensor:
+        """
+        Features of observations, detached where the extractor is shared.
+
+        :param obs: Observations, (B, ...) or a dict of them.
+        :return: Shape (B, features_dim).
+        """
+        features = self.extract_features(obs, self.features_extractor)
+        return features.detach() if self.share_features_extractor else features
+
+    def train(self, mode: bool = True) -> "StateNetwork":
+        extractor_mode = self.features_extractor.training
+        super().train(mode)
+        if self.share_features_extractor:
+            self.features_extractor.train(extractor_mode)
+        return self
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """Parameters that this network's loss trains: all but those of a shared extractor."""
+        shared = set(self.features_extractor.parameters()) if self.share_features_extractor else set()
+        return [parameter for parameter in self.parameters() if parameter not in shared]
+
+
+class Critics(StateNetwork):
+    """
+    The critics Q_1 ... Q_n on concat(s, a), CrossQ style: no target networks.
+
+    :param observation_space: Observation space.
+    :param action_space: Action space.
+    :param net_arch: Hidden layers.
+    :param features_extractor: Network from observations to features.
+    :param features_dim: Number of features.
+    :param activation_fn: Activation function.
+    :param normalize_images: Kept for SB3's interface; images are refused.
+    :param n_critics: Number of critics.
+    :param share_features_extractor: Whether the extractor belongs to the source policy.
+    :param batch_norm_kwargs: Options of the BatchRenorm layers; None for none.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Box,
+        net_arch: list[int],
+        features_extractor: nn.Module,
+        features_dim: int,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        normalize_images: bool = True,
+        n_critics: int = 2,
+        share_features_extractor: bool = False,
+        batch_norm_kwargs: dict[str, Any] | None = None,
+    ):
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor=features_extractor,
+            normalize_images=normalize_images,
+            share_features_extractor=share_features_extractor,
+        )
+        self.features_dim = features_dim
+        self.n_critics = n_critics
+        input_dim = features_dim + get_action_dim(action_space)
+        self.q_networks = nn.ModuleList(
+            renorm_mlp(input_dim, 1, net_arch, activation_fn, batch_norm_kwargs) for _ in range(n_critics)
+        )
+
+    def q_values(self, features: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        """
+        Q_i at encoded states.
+
+        :param features: Shape (B, features_dim).
+        :param actions: Shape (B, |A|).
+        :return: Shape (n_critics, B).
+        """
+        x = th.cat([features, actions], dim=1)
+        return th.stack([q_network(x).squeeze(1) for q_network in self.q_networks])
+
+    def forward(self, obs: PyTorchObs, actions: th.Tensor) -> tuple[th.Tensor, ...]:
+        """As in SB3, one (B, 1) tensor for each critic."""
+        return tuple(q.unsqueeze(1) for q in self.q_values(self.encode(obs), actions))
+
+
+class VelocityField(StateNetwork):
+    """
+    The velocity field v(t, s, a) on concat(s, a, t) with a linear output; t is an input like any other.
+
+    :param observation_space: Observation space.
+    :param action_space: Action space.
+    :param net_arch: Hidden layers.
+    :param features_extractor: Network from observations to features.
+    :param features_dim: Number of features.
+    :param activation_fn: Activation function.
+    :param normalize_images: Kept for SB3's interface; images are refused.
+    :param share_features_extractor: Whether the extractor belongs to the source policy.
+    :param batch_norm_kwargs: Options of the BatchRenorm layers; None for none.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Box,
+        net_arch: list[int],
+        features_extractor: nn.Module,
+        features_dim: int,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        normalize_images: bool = True,
+        share_features_extractor: bool = False,
+        batch_norm_kwargs: dict[str, Any] | None = None,
+    ):
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor=features_extractor,
+            normalize_images=normalize_images,
+            share_features_extractor=share_features_extractor,
+        )
+        self.features_dim = features_dim
+        action_dim = get_action_dim(action_space)
+        self.net = renorm_mlp(features_dim + action_dim + 1, action_dim, net_arch, activation_fn, batch_norm_kwargs)
+
+    def velocity(self, features: th.Tensor, actions: th.Tensor, t: th.Tensor) -> th.Tensor:
+        """
+        v(t, s, a) at encoded states.
+
+        :param features: Shape (B, features_dim).
+        :param actions: Shape (B, |A|).
+        :param t: Flow times in [0, 1], shape (B, 1).
+        :return: Shape (B, |A|).
+        """
+        return self.net(th.cat([features, actions, t], dim=1))
+
+    def forward(self, obs: PyTorchObs, actions: th.Tensor, t: th.Tensor) -> th.Tensor:
+        return self.velocity(self.encode(obs), actions, t)

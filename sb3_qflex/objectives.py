@@ -1,0 +1,110 @@
+"""The three objectives of a gradient step: batch -> target -> path sample -> loss, each training one network.
+
+The network that an objective trains is in train mode for its own forward pass, everything else in eval mode.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch as th
+from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples
+
+from sb3_qflex import losses
+from sb3_qflex.flow import straight_path
+from sb3_qflex.policies import QFlexPolicy
+
+
+@contextmanager
+def train_mode(network: th.nn.Module) -> Iterator[None]:
+    """
+    Train mode inside the ``with``, eval mode after it.
+
+    :param network: The network.
+    """
+    network.train(True)
+    try:
+        yield
+    finally:
+        network.train(False)
+
+
+def critic_objective(
+    policy: QFlexPolicy, batch: ReplayBufferSamples, gamma: float, bootstrap: str, ent_coef: th.Tensor | None
+) -> th.Tensor:
+    """
+    Step 1: one joint pass of (s, a) and (s', a') through each critic, so that both halves share batch statistics.
+
+    :param policy: The policy.
+    :param batch: Transitions.
+    :param gamma: Discount of one-step samples.
+    :param bootstrap: Whether a' is a "source" sample, or that sample carried by the "flow".
+    :param ent_coef: alpha; None without an entropy term.
+    :return: The critics' loss.
+    """
+    next_entropy = None
+    with th.no_grad():
+        if ent_coef is None:
+            next_actions = policy.source(batch.next_observations)
+        else:
+            next_actions, log_prob = policy.actor.action_log_prob(batch.next_observations)
+            next_entropy = -ent_coef * log_prob
+        if bootstrap == "flow":
+            next_actions = policy.flow(batch.next_observations, next_actions).clamp(-1.0, 1.0)
+    with train_mode(policy.critic):
+        features = policy.critic.encode(_concatenate(batch.observations, batch.next_observations))
+        joint = policy.critic.q_values(features, th.cat([batch.actions, next_actions]))
+    q_values, next_q_values = joint.chunk(2, dim=1)
+    discounts = gamma if batch.discounts is None else batch.discounts.flatten()
+    target = losses.bellman_target(
+        batch.rewards.flatten(), batch.dones.flatten(), discounts, next_q_values, next_entropy
+    )
+    return losses.critic_loss(q_values, target)
+
+
+def source_objective(
+    policy: QFlexPolicy, observations: PyTorchObs, ent_coef: th.Tensor | None
+) -> tuple[th.Tensor, th.Tensor | None]:
+    """
+    Step 2: source actions towards a larger minimum of the critics.
+
+    :param policy: The policy.
+    :param observations: s.
+    :param ent_coef: alpha; None without an entropy term.
+    :return: The source policy's loss, and the log-probabilities (B,) where there is an entropy term.
+    """
+    log_prob = None
+    with train_mode(policy.actor):
+        if ent_coef is None:
+            actions = policy.actor(observations)
+        else:
+            actions, log_prob = policy.actor.action_log_prob(observations)
+    with th.no_grad():
+        features = policy.critic.encode(observations)
+    q_values = policy.critic.q_values(features, actions)
+    return losses.source_loss(q_values, ent_coef, log_prob), log_prob
+
+
+def field_objective(policy: QFlexPolicy, next_observations: PyTorchObs) -> th.Tensor:
+    """
+    Steps 3 and 4: guide fresh source actions along Q, and match the field to the straight paths there.
+
+    :param policy: The policy; its "rms" preconditioner takes in the first gradient.
+    :param next_observations: s'.
+    :return: The velocity field's loss.
+    """
+    source_actions = policy.source(next_observations)
+    guidance = policy.ascend(next_observations, source_actions)
+    policy.update_preconditioner(guidance.first_gradient)
+    t = th.rand(len(source_actions), 1, device=source_actions.device)
+    x_t, path_velocity = straight_path(source_actions, guidance.target_actions, t)
+    with train_mode(policy.field):
+        velocity = policy.field(next_observations, x_t, t)
+    return losses.flow_matching_loss(velocity, path_velocity)
+
+
+def _concatenate(first: PyTorchObs, second: PyTorchObs) -> PyTorchObs:
+    if isinstance(first, dict):
+        assert isinstance(second, dict)
+        return {key: th.cat([value, second[key]]) for key, value in first.items()}
+    assert isinstance(second, th.Tensor)
+    return th.cat([first, second])

@@ -1,0 +1,45 @@
+"""Writing files so that a reader never finds half of one."""
+
+import io
+import os
+import pathlib
+import tempfile
+import warnings
+from collections.abc import Callable
+
+
+def write_atomically(path: str | pathlib.Path, write: Callable[[io.BufferedIOBase], object], suffix: str) -> None:
+    """
+    Write a file aside, flush it to disk, and rename it into place.
+
+    A crash at any moment leaves the previous file whole. A missing folder is created, as SB3's ``save`` does.
+
+    :param path: Target; gets the suffix if it has none.
+    :param write: Writes the content to an open file.
+    :param suffix: Such as "zip".
+    """
+    target = pathlib.Path(path)
+    if target.suffix == "":
+        target = target.with_name(f"{target.name}.{suffix}")
+    if not target.parent.exists():
+        warnings.warn(f"Path '{target.parent}' does not exist. Will create it.", stacklevel=3)
+        target.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder: a rename is atomic only within a file system.
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException:
+        pathlib.Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    # mkstemp makes files private; the umask can only be read by setting it.
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,348 @@
+"""QFlex's policy: a Gaussian source policy, its critics, and the velocity field that carries its actions along Q."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import nn
+
+from sb3_qflex import validation
+from sb3_qflex.flow import Velocity, integrate
+from sb3_qflex.folding import FoldedMLP, NotFoldableError, folded_q_gradient, folded_velocity
+from sb3_qflex.guidance import RMS_DECAY, Guidance, QGradient, ascend, min_q_gradient, rms_preconditioner
+from sb3_qflex.networks import Critics, SourceActor, VelocityField
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_NET_ARCH = [256, 256, 256]
+
+
+class QFlexPolicy(BasePolicy):
+    """
+    Policy class (source policy, critics and velocity field) for QFlex.
+
+    :param observation_space: Observation space: no images.
+    :param action_space: A bounded Box of floats.
+    :param lr_schedule: Learning rate schedule (could be constant).
+    :param net_arch: Hidden layers of all networks, or a dict with ``pi`` (source policy), ``qf`` (critics) and
+        ``field`` (velocity field). Three layers of 256 units where it does not say.
+    :param activation_fn: Activation function. With another one than ReLU, training and acting use the plain
+        definitions, which are slower.
+    :param batch_norm: Whether to use BatchRenorm layers.
+    :param batch_norm_momentum: Weight of the newest batch in their running averages, in (0, 1].
+    :param batch_norm_eps: Added to the variance, positive.
+    :param renorm_warmup_steps: Forwards in train mode with pure batch statistics, at least 0.
+    :param features_extractor_class: Features extractor to use; by default CombinedExtractor for Dict observations and
+        FlattenExtractor for others.
+    :param features_extractor_kwargs: Keyword arguments of the features extractor.
+    :param normalize_images: Kept for SB3's interface; images are refused.
+    :param optimizer_class: The optimizer to use.
+    :param optimizer_kwargs: Its arguments but the learning rate; by default betas (0.5, 0.999) for Adam and AdamW.
+    :param n_critics: Number of critics, at least 1.
+    :param share_features_extractor: Whether critics and field use the source policy's features extractor, which
+        the source policy's loss alone then trains.
+    :param flow_steps: Euler steps K of the flow, at least 1.
+    :param guidance_steps: Gradient-ascent steps N of the flow target, at least 1.
+    :param guidance_step_size: Their step size eta, positive.
+    :param preconditioner: Metric M of the ascent: None (identity), |A| positive numbers (its diagonal), or "rms".
+    :param exploration: What ``predict`` executes: "flow", "source" or "ascent" (see :class:`sb3_qflex.QFlex`).
+    """
+
+    action_space: spaces.Box
+    actor: SourceActor
+    critic: Critics
+    field: VelocityField
+    metric: th.Tensor | None
+    mean_square_gradient: th.Tensor | None
+    clamp_counts: th.Tensor
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Box,
+        lr_schedule: Schedule,
+        net_arch: list[int] | dict[str, list[int]] | None = None,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        batch_norm: bool = True,
+        batch_norm_momentum: float = 0.01,
+        batch_norm_eps: float = 1e-5,
+        renorm_warmup_steps: int = 10,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        normalize_images: bool = True,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        n_critics: int = 2,
+        share_features_extractor: bool = False,
+        *,
+        flow_steps: int = 20,
+        guidance_steps: int = 20,
+        guidance_step_size: float = 0.01,
+        preconditioner: np.ndarray | list[float] | str | None = None,
+        exploration: str = "flow",
+    ):
+        validation.check_spaces(observation_space, action_space)
+        validation.check_batch_norm(batch_norm_momentum, batch_norm_eps, renorm_warmup_steps)
+        validation.check_count("n_critics", n_critics)
+        validation.check_flow(flow_steps, guidance_steps, guidance_step_size, exploration)
+        if features_extractor_class is None:
+            is_dict = isinstance(observation_space, spaces.Dict)
+            features_extractor_class = CombinedExtractor if is_dict else FlattenExtractor
+        if optimizer_kwargs is None:
+            optimizer_kwargs = {}
+            if optimizer_class in (th.optim.Adam, th.optim.AdamW):
+                optimizer_kwargs = {"betas": (0.5, 0.999), "fused": True}
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor_class,
+            features_extractor_kwargs,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+            squash_output=True,
+            normalize_images=normalize_images,
+        )
+        self.net_arch = net_arch
+        self.activation_fn = activation_fn
+        self.batch_norm = batch_norm
+        self.batch_norm_kwargs = {
+            "momentum": batch_norm_momentum,
+            "eps": batch_norm_eps,
+            "warmup_steps": renorm_warmup_steps,
+        }
+        self.n_critics = n_critics
+        self.share_features_extractor = share_features_extractor
+        self.flow_steps = flow_steps
+        self.guidance_steps = guidance_steps
+        self.guidance_step_size = guidance_step_size
+        self.preconditioner = preconditioner
+        self.exploration = exploration
+        self._build(lr_schedule, validation.net_archs(net_arch, DEFAULT_NET_ARCH))
+        self._register_preconditioner()
+        # Coordinates of predicted actions that were clamped, and all: the logs' clamped_share.
+        self.register_buffer("clamp_counts", th.zeros(2, dtype=th.double), persistent=False)
+        self._folded: dict[str, tuple[tuple, list[FoldedMLP] | None]] = {}
+
+    def _build(self, lr_schedule: Schedule, archs: dict[str, list[int]]) -> None:
+        kwargs: dict[str, Any] = {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "activation_fn": self.activation_fn,
+            "normalize_images": self.normalize_images,
+            "batch_norm_kwargs": self.batch_norm_kwargs if self.batch_norm else None,
+        }
+        self.actor = SourceActor(net_arch=archs["pi"], **self._with_extractor(kwargs, None))
+        shared = self.actor.features_extractor if self.share_features_extractor else None
+        kwargs["share_features_extractor"] = self.share_features_extractor
+        self.critic = Critics(net_arch=archs["qf"], n_critics=self.n_critics, **self._with_extractor(kwargs, shared))
+        self.field = VelocityField(net_arch=archs["field"], **self._with_extractor(kwargs, shared))
+        new_optimizer: Callable[..., th.optim.Optimizer] = partial(
+            self.optimizer_class,
+            lr=lr_schedule(1),  # type: ignore[call-arg]
+            **self.optimizer_kwargs,
+        )
+        self.actor.optimizer = new_optimizer(list(self.actor.parameters()))
+        self.critic.optimizer = new_optimizer(self.critic.own_parameters())
+        self.field.optimizer = new_optimizer(self.field.own_parameters())
+        # Everything stays in eval mode but the network that a loss is being computed for.
+        self.set_training_mode(False)
+
+    def _with_extractor(self, kwargs: dict[str, Any], extractor: BaseFeaturesExtractor | None) -> dict[str, Any]:
+        return self._update_features_extractor(kwargs, extractor)
+
+    def _register_preconditioner(self) -> None:
+        """M as state: a constant diagonal, or the running average u of squared gradients."""
+        action_dim = self.actor.action_dim
+        diagonal = validation.check_preconditioner(self.preconditioner, action_dim)
+        self.register_buffer("metric", None if diagonal is None else th.as_tensor(diagonal, dtype=th.float32))
+        is_rms = isinstance(self.preconditioner, str)
+        self.register_buffer("mean_square_gradient", th.zeros(action_dim) if is_rms else None)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        data = super()._get_constructor_parameters()
+        data.update(
+            net_arch=self.net_arch,
+            activation_fn=self.activation_fn,
+            batch_norm=self.batch_norm,
+            batch_norm_momentum=self.batch_norm_kwargs["momentum"],
+            batch_norm_eps=self.batch_norm_kwargs["eps"],
+            renorm_warmup_steps=self.batch_norm_kwargs["warmup_steps"],
+            features_extractor_class=self.features_extractor_class,
+            features_extractor_kwargs=self.features_extractor_kwargs,
+            lr_schedule=self._dummy_schedule,  # the policy alone is not trained
+            optimizer_class=self.optimizer_class,
+            optimizer_kwargs=self.optimizer_kwargs,
+            n_critics=self.n_critics,
+            share_features_extractor=self.share_features_extractor,
+            flow_steps=self.flow_steps,
+            guidance_steps=self.guidance_steps,
+            guidance_step_size=self.guidance_step_size,
+            preconditioner=self.preconditioner,
+            exploration=self.exploration,
+        )
+        return data
+
+    # --- Acting: observation -> source action -> integrator -> environment ---
+
+    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        return self._predict(obs, deterministic=deterministic)
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        source_actions = self.source(observation, deterministic)
+        unclamped = self.explore(observation, source_actions)
+        actions = unclamped.clamp(-1.0, 1.0)
+        self.clamp_counts[0] += (actions != unclamped).sum()
+        self.clamp_counts[1] += actions.numel()
+        return actions
+
+    def source(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        """
+        a(0): a sample of the source policy, or tanh(mean).
+
+        :param obs: Observations.
+        :param deterministic: Whether to take tanh(mean).
+        :return: Shape (B, |A|), in [-1, 1], a constant.
+        """
+        with th.no_grad():
+            folded = self._fold("actor", self.actor, [self.actor.net], self.actor.features_dim)
+            if folded is None:
+                return self.actor(obs, deterministic)
+            output = folded[0].propagate(folded[0].hoist(self.actor.encode(obs)))
+            mean, log_std = self.actor.split_heads(output)
+            return self.actor.action_dist.actions_from_params(mean, log_std, deterministic=deterministic)
+
+    def explore(self, obs: PyTorchObs, source_actions: th.Tensor) -> th.Tensor:
+        """
+        The action that ``exploration`` makes of a source action, before it is clamped to the box.
+
+        :param obs: Observations.
+        :param source_actions: a(0), shape (B, |A|).
+        :return: Shape (B, |A|).
+        """
+        if self.exploration == "flow":
+            return self.flow(obs, source_actions)
+        if self.exploration == "ascent":
+            return self.ascend(obs, source_actions).target_actions
+        return source_actions
+
+    def flow(self, obs: PyTorchObs, source_actions: th.Tensor) -> th.Tensor:
+        """
+        End of the K-step flow from a(0).
+
+        :param obs: Observations.
+        :param source_actions: a(0), shape (B, |A|).
+        :return: Shape (B, |A|), not clamped to the box.
+        """
+        with th.no_grad():
+            return integrate(self.velocity(obs), source_actions, self.flow_steps)
+
+    def ascend(self, obs: PyTorchObs, source_actions: th.Tensor) -> Guidance:
+        """
+        Guidance steps from a(0) on the current critics.
+
+        :param obs: Observations.
+        :param source_actions: a(0), shape (B, |A|).
+        :return: a(1), not clamped, and what the logs need.
+        """
+        with th.no_grad():
+            metric = self.metric
+            if self.mean_square_gradient is not None:
+                metric = rms_preconditioner(self.mean_square_gradient)
+            return ascend(self.q_gradient(obs), source_actions, self.guidance_steps, self.guidance_step_size, metric)
+
+    def pop_clamped_share(self) -> float:
+        """Share of the coordinates predicted since the last call that had to be clamped to the box."""
+        clamped, total = self.clamp_counts.tolist()
+        self.clamp_counts.zero_()
+        return clamped / max(total, 1.0)
+
+    def update_preconditioner(self, gradient: th.Tensor) -> None:
+        """
+        Running average of the "rms" metric; nothing for the others.
+
+        :param gradient: g at a(0), shape (B, |A|); ignored where it is not finite.
+        """
+        if self.mean_square_gradient is not None:
+            square = gradient.square().mean(dim=0)
+            average = th.lerp(square, self.mean_square_gradient, RMS_DECAY)
+            self.mean_square_gradient.copy_(th.where(th.isfinite(square).all(), average, self.mean_square_gradient))
+
+    # --- The readable definition or its folded form ---
+
+    def velocity(self, obs: PyTorchObs) -> Velocity:
+        """
+        v(t, a) of the eval-mode field at given states.
+
+        :param obs: Observations.
+        """
+        features = self.field.encode(obs)
+        folded = self._fold("field", self.field, [self.field.net], self.field.features_dim)
+        if folded is not None:
+            return folded_velocity(folded[0], features)
+        return lambda t, actions: self.field.velocity(features, actions, actions.new_full((len(actions), 1), t))
+
+    def q_gradient(self, obs: PyTorchObs) -> QGradient:
+        """
+        Gradient of min_i Q_i by the action at given states, from the eval-mode critics.
+
+        :param obs: Observations.
+        """
+        features = self.critic.encode(obs)
+        folded = self._fold("critic", self.critic, list(self.critic.q_networks), self.critic.features_dim)
+        if folded is not None:
+            return folded_q_gradient(folded, features)
+        return partial(min_q_gradient, partial(self.critic.q_values, features))
+
+    def _fold(self, name: str, network: nn.Module, nets: list[Any], n_features: int) -> list[FoldedMLP] | None:
+        """Folded networks at their present parameters; None where the plain definition has to serve."""
+        state = _state_key(network)
+        cached = self._folded.get(name)
+        if cached is None or cached[0] != state:
+            try:
+                cached = (state, [FoldedMLP(net, n_features) for net in nets])
+            except NotFoldableError as error:
+                if cached is None:
+                    logger.info("QFlex uses the plain path for its %s network: %s.", name, error)
+                cached = (state, None)
+            self._folded[name] = cached
+        return cached[1]
+
+    # --- Between [-1, 1] and the Box of the environment ---
+
+    def scale_action(self, action: np.ndarray) -> np.ndarray:
+        """
+        Rescale actions from [low, high] to [-1, 1].
+
+        :param action: In the Box of the environment, shape (..., *action_space.shape).
+        :return: float32, never outside [-1, 1].
+        """
+        return np.clip(super().scale_action(np.asarray(action, dtype=np.float64)), -1.0, 1.0).astype(np.float32)
+
+    def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
+        """
+        Rescale actions from [-1, 1] to [low, high].
+
+        :param scaled_action: Shape (..., *action_space.shape).
+        :return: In the Box's dtype, never outside it (SB3's formula can exceed ``high`` by rounding).
+        """
+        low, high, dtype = self.action_space.low, self.action_space.high, self.action_space.dtype
+        return np.clip(super().unscale_action(np.asarray(scaled_action, dtype=np.float64)).astype(dtype), low, high)
+
+
+def _state_key(network: nn.Module) -> tuple:
+    """Changes whenever a parameter or buffer was replaced or edited in place (but through ``.data``)."""
+    return tuple((t.data_ptr(), t._version) for t in (*network.parameters(), *network.buffers()))
+
+
+MlpPolicy = QFlexPolicy
+
+
+class MultiInputPolicy(QFlexPolicy):
+    """:class:`QFlexPolicy` under SB3's name for Dict observations."""

@@ -1,0 +1,420 @@
+"""The QFlex algorithm inside Stable-Baselines3: what it is made of, and in which order its steps run."""
+
+import io
+import pathlib
+import warnings
+from collections.abc import Iterable
+from typing import Any, ClassVar, Never, TypeVar, cast
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import (
+    GymEnv,
+    MaybeCallback,
+    ReplayBufferSamples,
+    Schedule,
+    TrainFreq,
+)
+
+from sb3_qflex import replay, validation
+from sb3_qflex.guard import NonFiniteGuard
+from sb3_qflex.losses import temperature_loss
+from sb3_qflex.metrics import TrainingLog
+from sb3_qflex.networks import Critics, SourceActor, VelocityField
+from sb3_qflex.objectives import critic_objective, field_objective, source_objective
+from sb3_qflex.options import check_options
+from sb3_qflex.persistence import write_atomically
+from sb3_qflex.policies import MlpPolicy, MultiInputPolicy, QFlexPolicy
+
+SelfQFlex = TypeVar("SelfQFlex", bound="QFlex")
+
+
+class QFlex(OffPolicyAlgorithm):
+    """
+    Q-guided Flow Exploration (QFlex): a Gaussian source policy proposes an action, and a learned velocity field
+    carries it along the gradient of Q, in the full action space.
+    Paper: https://arxiv.org/abs/2601.19707 (ICLR 2026)
+
+    The defaults suit one environment. The paper's regime is 70 to 80 environments (``train_freq=1``,
+    ``gradient_steps=1``) after ``learning_starts=30_000``; ``hyperparams/qflex.yml`` has it for each task.
+
+    :param policy: The policy model to use (MlpPolicy, MultiInputPolicy, or a subclass of QFlexPolicy)
+    :param env: The environment to learn from (if registered in Gym, can be str)
+    :param learning_rate: learning rate for the optimizers of all networks;
+        it can be a function of the current progress remaining (from 1 to 0)
+    :param buffer_size: size of the replay buffer, which is allocated by the first ``learn`` or ``load_replay_buffer``
+    :param learning_starts: how many steps of the model to collect transitions for before learning starts, with random
+        actions. A trained model that goes on without its replay buffer collects as many with its own policy
+    :param batch_size: Minibatch size for each gradient update, at least 2 with BatchRenorm
+    :param gamma: the discount factor
+    :param train_freq: Update the model every ``train_freq`` steps. Alternatively pass a tuple of frequency and unit
+        like ``(5, "step")`` or ``(2, "episode")``.
+    :param gradient_steps: How many gradient steps to do after each rollout (see ``train_freq``)
+        Set to ``-1`` means to do as many gradient steps as steps done in the environment
+        during the rollout.
+    :param action_noise: the action noise type (None by default), added to the action in [-1, 1]
+    :param replay_buffer_class: Replay buffer class to use (for instance ``HerReplayBuffer``).
+        If ``None``, it will be automatically selected.
+    :param replay_buffer_kwargs: Keyword arguments to pass to the replay buffer on creation.
+    :param optimize_memory_usage: Store each observation once; for Box observations and one-step returns, with
+        ``replay_buffer_kwargs=dict(handle_timeout_termination=False)``: time limits then count as terminations
+    :param n_steps: When n_step > 1, uses n-step return (with the NStepReplayBuffer) when updating the critics;
+        for Box observations
+    :param ent_coef: Entropy regularization coefficient alpha of critics and source policy, 0 in the paper.
+        Set it to 'auto' to learn it automatically (and 'auto_0.1' for using 0.1 as initial value)
+    :param target_entropy: target entropy when learning ``ent_coef`` (``ent_coef = 'auto'``), by default -|A|
+    :param policy_delay: Source policy and velocity field are updated every ``policy_delay`` gradient steps
+    :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to average
+        the reported success rate, mean episode length, and mean reward over
+    :param tensorboard_log: the log location for tensorboard (if None, no logging)
+    :param policy_kwargs: additional arguments to be passed to the policy on creation, see :class:`QFlexPolicy`
+    :param verbose: Verbosity level: 0 for no output, 1 for info messages (such as device or wrappers used), 2 for
+        debug messages
+    :param seed: Seed for the pseudo random generators
+    :param device: Device (cpu, cuda, ...) on which the code should be run.
+        Setting it to auto, the code will be run on the GPU if possible.
+    :param _init_setup_model: Whether or not to build the network at the creation of the instance
+    :param flow_steps: Euler steps K of the flow when acting, at least 1
+    :param guidance_steps: gradient-ascent steps N of the flow target, at least 1
+    :param guidance_step_size: their step size eta, positive
+    :param bootstrap: next action of the critics' target: a sample of the "source" policy (the reference
+        implementation), or that sample carried by the "flow"
+    :param preconditioner: metric M of the ascent: None for the identity, an array of |A| positive numbers for its
+        diagonal, or "rms" for the inverse root of a running average of squared gradients, scaled to mean 1
+    :param exploration: what every ``predict`` executes, deterministic ones too: the "flow" from a source action, the
+        "source" action itself, or "ascent", N guidance steps on the current critics. The last two train no velocity
+        field
+    :raises ValueError: for values out of range and combinations that are not supported
+    :raises TypeError: for unknown arguments, with the nearest known one
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": MlpPolicy,
+        "MultiInputPolicy": MultiInputPolicy,
+    }
+    policy: QFlexPolicy
+    actor: SourceActor
+    critic: Critics
+    field: VelocityField
+
+    def __init__(
+        self,
+        policy: str | type[QFlexPolicy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule = 3e-4,
+        buffer_size: int = 1_000_000,  # 1e6
+        learning_starts: int = 100,
+        batch_size: int = 256,
+        gamma: float = 0.99,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int = 1,
+        action_noise: ActionNoise | None = None,
+        replay_buffer_class: type[ReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        optimize_memory_usage: bool = False,
+        n_steps: int = 1,
+        ent_coef: str | float = 0.0,
+        target_entropy: str | float = "auto",
+        policy_delay: int = 1,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+        *,
+        flow_steps: int = 20,
+        guidance_steps: int = 20,
+        guidance_step_size: float = 0.01,
+        bootstrap: str = "source",
+        preconditioner: np.ndarray | list[float] | str | None = None,
+        exploration: str = "flow",
+        **unknown: Never,
+    ):
+        validation.check_keywords("QFlex", unknown, QFlex.__init__)
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            buffer_size,
+            learning_starts,
+            batch_size,
+            1.0,  # no target networks
+            gamma,
+            train_freq,
+            gradient_steps,
+            action_noise,
+            replay_buffer_class=replay_buffer_class,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            optimize_memory_usage=optimize_memory_usage,
+            n_steps=n_steps,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            seed=seed,
+            sde_support=False,
+            support_multi_env=True,
+        )
+        self.ent_coef = ent_coef
+        self.target_entropy = target_entropy
+        self.policy_delay = policy_delay
+        self.flow_steps = flow_steps
+        self.guidance_steps = guidance_steps
+        self.guidance_step_size = guidance_step_size
+        self.bootstrap = bootstrap
+        self.preconditioner = preconditioner
+        self.exploration = exploration
+
+        self.log_ent_coef: th.Tensor | None = None
+        self.ent_coef_optimizer: th.optim.Optimizer | None = None
+        # Environment steps after which updates begin; see _schedule_updates.
+        self._updates_from = learning_starts
+        self._guard = NonFiniteGuard()
+        self._training_log = TrainingLog()
+        if _init_setup_model:
+            self._setup_model()
+
+    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
+        validation.check_choice("policy", policy_name, self.policy_aliases)
+        return super()._get_policy_from_name(policy_name)
+
+    def _setup_model(self) -> None:
+        # Also reached by load, which bypasses __init__. The replay buffer comes later, see _setup_learn.
+        check_options(self)
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self.policy = self.policy_class(  # type: ignore[assignment]
+            self.observation_space,
+            self.action_space,
+            self.lr_schedule,
+            **self.policy_kwargs,
+            flow_steps=self.flow_steps,
+            guidance_steps=self.guidance_steps,
+            guidance_step_size=self.guidance_step_size,
+            preconditioner=self.preconditioner,
+            exploration=self.exploration,
+        ).to(self.device)
+        self._convert_train_freq()
+        self.actor, self.critic, self.field = self.policy.actor, self.policy.critic, self.policy.field
+        self._setup_temperature()
+
+    def _setup_temperature(self) -> None:
+        """alpha, fixed or learned, as in SB3's SAC."""
+        if self.target_entropy == "auto":
+            self.target_entropy = -float(self.actor.action_dim)
+        if isinstance(self.ent_coef, str):
+            initial = float(self.ent_coef.partition("_")[2] or 1.0)
+            self.log_ent_coef = th.full((1,), initial, device=self.device).log().requires_grad_(True)
+            self.ent_coef_optimizer = th.optim.Adam([self.log_ent_coef], lr=self.lr_schedule(1))
+        else:
+            self.ent_coef_tensor = th.tensor(float(self.ent_coef), device=self.device)
+
+    # --- One gradient step: batch -> target -> path sample -> loss -> optimizer ---
+
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        """
+        Sample the replay buffer and update critics, source policy and velocity field, in this order.
+
+        :param gradient_steps: Number of batches, at least 1.
+        :param batch_size: Transitions in each.
+        :raises ValueError: At the end, if an observation, action, reward, loss or gradient was not finite; it changed
+            no parameter.
+        """
+        assert self.replay_buffer is not None, "learn() allocates the replay buffer"
+        # Each objective puts the one network that it trains in train mode, and back.
+        self.policy.set_training_mode(False)
+        self._update_learning_rate(self._optimizers())
+        for _ in range(gradient_steps):
+            self._n_updates += 1
+            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            self._check_batch(batch)
+            self._gradient_step(batch)
+            self._training_log.last_observations = batch.observations
+        self._guard.raise_if_any(self.num_timesteps)
+
+    def _gradient_step(self, batch: ReplayBufferSamples) -> None:
+        ent_coef = self._temperature()
+        critic_loss = critic_objective(self.policy, batch, self.gamma, self.bootstrap, ent_coef)
+        self._minimise(self.critic.optimizer, critic_loss, "critic")
+        if self._n_updates % self.policy_delay != 0:
+            return
+        source_loss, log_prob = source_objective(self.policy, batch.observations, ent_coef)
+        self._minimise(self.actor.optimizer, source_loss, "actor")
+        self._training_log.means.add("ent_coef", self.ent_coef_tensor if ent_coef is None else ent_coef)
+        if self.ent_coef_optimizer is not None:
+            assert self.log_ent_coef is not None and log_prob is not None
+            loss = temperature_loss(self.log_ent_coef, log_prob, float(self.target_entropy))
+            self._minimise(self.ent_coef_optimizer, loss, "ent_coef")
+        if self.exploration == "flow" or self.bootstrap == "flow":
+            self._minimise(self.field.optimizer, field_objective(self.policy, batch.next_observations), "flow")
+
+    def _optimizers(self) -> list[th.optim.Optimizer]:
+        optimizers = [self.critic.optimizer, self.actor.optimizer, self.field.optimizer]
+        return optimizers if self.ent_coef_optimizer is None else [*optimizers, self.ent_coef_optimizer]
+
+    def _check_batch(self, batch: ReplayBufferSamples) -> None:
+        for name in ("observations", "next_observations", "actions", "rewards"):
+            self._guard.check(name, getattr(batch, name), self._n_updates)
+
+    def _temperature(self) -> th.Tensor | None:
+        """alpha as a constant; None for a fixed 0, whose terms are left out."""
+        if self.log_ent_coef is not None:
+            return self.log_ent_coef.detach().exp()
+        return None if self.ent_coef == 0 else self.ent_coef_tensor
+
+    def _minimise(self, optimizer: th.optim.Optimizer, loss: th.Tensor, name: str) -> None:
+        self._guard.step(optimizer, loss, name, self._n_updates)
+        self._training_log.means.add(f"{name}_loss", loss)
+
+    # --- Collecting experience ---
+
+    def learn(
+        self: SelfQFlex,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "QFlex",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfQFlex:
+        # SB3's loop but for the moment at which updates begin, which is not always learning_starts.
+        total_timesteps, callback = self._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        assert isinstance(callback, BaseCallback)
+        callback.on_training_start(locals(), globals())
+        assert self.env is not None and self.replay_buffer is not None  # _setup_learn saw to them
+        train_freq = cast(TrainFreq, self.train_freq)  # _setup_model converted it
+        while self.num_timesteps < total_timesteps:
+            rollout = self.collect_rollouts(
+                self.env,
+                train_freq=train_freq,
+                action_noise=self.action_noise,
+                callback=callback,
+                learning_starts=self._updates_from,
+                replay_buffer=self.replay_buffer,
+                log_interval=log_interval,
+            )
+            if not rollout.continue_training:
+                break
+            if self.num_timesteps > self._updates_from:
+                gradient_steps = self.gradient_steps if self.gradient_steps >= 0 else rollout.episode_timesteps
+                if gradient_steps > 0:
+                    self.train(batch_size=self.batch_size, gradient_steps=gradient_steps)
+        callback.on_training_end()
+        return self
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        *args: Any,
+        **kwargs: Any,
+    ) -> tuple[int, Any]:
+        if self.env is None:
+            raise ValueError("Training needs an environment: pass env= to load(), or call set_env() first.")
+        new_buffer = self.replay_buffer is None
+        if new_buffer:
+            self.replay_buffer = replay.make_replay_buffer(
+                self.replay_buffer_class,
+                self.replay_buffer_kwargs,
+                self.buffer_size,
+                self.env,
+                self.device,
+                self.optimize_memory_usage,
+                self.n_steps,
+                self.gamma,
+            )
+        prepared = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, *args, **kwargs)
+        self._schedule_updates(new_buffer, reset_num_timesteps)
+        self._training_log.start(self._n_updates, self.num_timesteps)
+        return prepared
+
+    def _schedule_updates(self, new_buffer: bool, reset_num_timesteps: bool) -> None:
+        """Decide from which step on there are enough transitions to learn from."""
+        trained = self._n_updates > 0
+        if new_buffer:
+            self._updates_from = self.num_timesteps + self.learning_starts
+            if trained and self.learning_starts > 0:
+                warnings.warn(
+                    f"This trained model goes on without its replay buffer: it first collects {self.learning_starts} "
+                    "transitions with its own policy. load_replay_buffer() before learn() avoids this.",
+                    stacklevel=4,
+                )
+        elif reset_num_timesteps:
+            self._updates_from = 0 if trained else self.learning_starts
+
+    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        super().load_replay_buffer(path, truncate_last_traj)
+        assert self.replay_buffer is not None
+        replay.check_loaded_buffer(self.replay_buffer, self.observation_space, self.action_space, self.n_envs)
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        # A trained model has a policy that is better than random actions, whatever the step count says.
+        return super()._sample_action(0 if self._n_updates > 0 else learning_starts, action_noise, n_envs)
+
+    # --- Logging ---
+
+    def dump_logs(self) -> None:
+        """Write log data; the diagnostics of the flow are computed here, on the last batch."""
+        for name, value in self._training_log.values(self.policy, self._n_updates, self.num_timesteps).items():
+            self.logger.record(f"train/{name}", value)
+        if self._n_updates > 0:
+            self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        super().dump_logs()
+
+    # --- Saving ---
+
+    def save(
+        self,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """
+        Save all the attributes of the object and the model parameters in a zip-file, atomically.
+
+        :param path: path to the file where the rl agent should be saved
+        :param exclude: name of parameters that should be excluded in addition to the default ones
+        :param include: name of parameters that might be excluded but should be included anyway
+        """
+        if isinstance(path, (str, pathlib.Path)):
+            # The archive takes shape in memory: a seekable file of its own would not outlive a crash in between.
+            archive = io.BytesIO()
+            super().save(archive, exclude, include)
+            write_atomically(path, lambda file: file.write(archive.getbuffer()), "zip")
+        else:
+            super().save(path, exclude, include)
+
+    @classmethod
+    def load(cls: type[SelfQFlex], path: Any, env: GymEnv | None = None, device: th.device | str = "auto",
+             custom_objects: dict[str, Any] | None = None, print_system_info: bool = False, force_reset: bool = True,
+             **kwargs: Any) -> SelfQFlex:  # fmt: skip
+        """
+        Load the model from a zip-file, see ``BaseAlgorithm.load``.
+
+        :param kwargs: arguments of the constructor to change, such as ``flow_steps``
+        :raises TypeError: for a name that is none of them
+        """
+        validation.check_keywords("QFlex.load", kwargs, QFlex.__init__, but=("policy", "_init_setup_model"))
+        return super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "actor", "critic", "field", "_guard", "_training_log"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        state_dicts = ["policy", "actor.optimizer", "critic.optimizer", "field.optimizer"]
+        if self.ent_coef_optimizer is not None:
+            return [*state_dicts, "ent_coef_optimizer"], ["log_ent_coef"]
+        return state_dicts, ["ent_coef_tensor"]

@@ -1,0 +1,166 @@
+"""Which replay buffer QFlex uses, and which combinations it refuses."""
+
+import warnings
+from typing import Any
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
+
+from sb3_qflex.validation import check_count
+
+
+def replay_buffer_class(
+    given: type[ReplayBuffer] | None, observation_space: spaces.Space, n_steps: int
+) -> type[ReplayBuffer]:
+    """
+    The class of the replay buffer.
+
+    :param given: What the user chose; None for the standard one of the observations and ``n_steps``.
+    :param observation_space: Observation space.
+    :param n_steps: Steps of the return.
+    """
+    if given is not None:
+        return given
+    if isinstance(observation_space, spaces.Dict):
+        return DictReplayBuffer
+    return NStepReplayBuffer if n_steps > 1 else ReplayBuffer
+
+
+def check_replay_buffer(
+    given: type[ReplayBuffer] | None,
+    kwargs: dict[str, Any],
+    observation_space: spaces.Space,
+    optimize_memory_usage: bool,
+    n_steps: int,
+    gamma: float,
+) -> None:
+    """
+    Refuse combinations that SB3's buffers would ignore or get wrong.
+
+    :param given: Class that the user chose, or None.
+    :param kwargs: Keyword arguments that the user chose for it.
+    :param observation_space: Observation space.
+    :param optimize_memory_usage: Whether each observation is stored once.
+    :param n_steps: Steps of the return.
+    :param gamma: Discount factor of the algorithm.
+    :raises ValueError: For a combination that is not supported.
+    """
+    check_count("n_steps", n_steps)
+    if given is not None and not (isinstance(given, type) and issubclass(given, ReplayBuffer)):
+        raise ValueError(f"replay_buffer_class must be a subclass of SB3's ReplayBuffer, not {given!r}.")
+    buffer_class = replay_buffer_class(given, observation_space, n_steps)
+    is_dict = isinstance(observation_space, spaces.Dict)
+    if is_dict != issubclass(buffer_class, DictReplayBuffer):
+        need = "a DictReplayBuffer (HerReplayBuffer is one)" if is_dict else "a ReplayBuffer that is not for Dict"
+        raise ValueError(f"{type(observation_space).__name__} observations need {need}, not {buffer_class.__name__}.")
+    _check_n_steps(buffer_class, kwargs, observation_space, n_steps, gamma)
+    if optimize_memory_usage:
+        _check_memory_usage(buffer_class, kwargs, observation_space)
+
+
+def _check_n_steps(
+    buffer_class: type[ReplayBuffer],
+    kwargs: dict[str, Any],
+    observation_space: spaces.Space,
+    n_steps: int,
+    gamma: float,
+) -> None:
+    if not issubclass(buffer_class, NStepReplayBuffer):
+        if n_steps > 1:
+            raise ValueError(
+                f"n_steps={n_steps} works with Box observations and NStepReplayBuffer (or a subclass), not with "
+                f"{type(observation_space).__name__} observations in a {buffer_class.__name__}, which would ignore it. "
+                "Set n_steps=1 or leave replay_buffer_class out."
+            )
+        return
+    if n_steps > 1 and kwargs.get("n_steps", n_steps) != n_steps:
+        raise ValueError(
+            f"n_steps={n_steps} and replay_buffer_kwargs['n_steps']={kwargs['n_steps']} disagree: give it once."
+        )
+    if kwargs.get("gamma", gamma) != gamma:
+        raise ValueError(
+            f"gamma={gamma} and replay_buffer_kwargs['gamma']={kwargs['gamma']} disagree: leave the second out."
+        )
+
+
+def _check_memory_usage(
+    buffer_class: type[ReplayBuffer], kwargs: dict[str, Any], observation_space: spaces.Space
+) -> None:
+    if not isinstance(observation_space, spaces.Box) or issubclass(buffer_class, NStepReplayBuffer):
+        raise ValueError(
+            "optimize_memory_usage works with Box observations and one-step returns, not with "
+            f"{type(observation_space).__name__} observations in a {buffer_class.__name__}."
+        )
+    if kwargs.get("handle_timeout_termination", True):
+        raise ValueError(
+            "optimize_memory_usage cannot tell time limits from terminations: set it to False, or pass "
+            "replay_buffer_kwargs={'handle_timeout_termination': False}, and time limits count as terminations."
+        )
+    warnings.warn(
+        "optimize_memory_usage: time limits count as terminations, so the last step of an episode does not bootstrap.",
+        stacklevel=2,
+    )
+
+
+def make_replay_buffer(
+    given: type[ReplayBuffer] | None,
+    kwargs: dict[str, Any],
+    buffer_size: int,
+    env: VecEnv,
+    device: th.device,
+    optimize_memory_usage: bool,
+    n_steps: int,
+    gamma: float,
+) -> ReplayBuffer:
+    """
+    Allocate the replay buffer of a checked combination.
+
+    :param given: Class that the user chose, or None.
+    :param kwargs: Keyword arguments that the user chose for it.
+    :param buffer_size: Transitions over all environments.
+    :param env: The training environment.
+    :param device: Where samples go.
+    :param optimize_memory_usage: Whether each observation is stored once.
+    :param n_steps: Steps of the return.
+    :param gamma: Discount factor.
+    """
+    buffer_class = replay_buffer_class(given, env.observation_space, n_steps)
+    kwargs = dict(kwargs)
+    if issubclass(buffer_class, HerReplayBuffer):
+        kwargs["env"] = env
+    if issubclass(buffer_class, NStepReplayBuffer):
+        kwargs = {"n_steps": n_steps, "gamma": gamma, **kwargs}
+    return buffer_class(
+        buffer_size,
+        env.observation_space,
+        env.action_space,
+        device=device,
+        n_envs=env.num_envs,
+        optimize_memory_usage=optimize_memory_usage,
+        **kwargs,
+    )
+
+
+def check_loaded_buffer(
+    buffer: ReplayBuffer, observation_space: spaces.Space, action_space: spaces.Space, n_envs: int
+) -> None:
+    """
+    :param buffer: A replay buffer from elsewhere.
+    :param observation_space: That of the model.
+    :param action_space: That of the model.
+    :param n_envs: That of the model.
+    :raises ValueError: If the buffer was filled by other spaces or another number of environments.
+    """
+    if buffer.observation_space != observation_space or buffer.action_space != action_space:
+        raise ValueError(
+            f"The replay buffer holds observations of {buffer.observation_space} and actions of {buffer.action_space}, "
+            f"and the model works with {observation_space} and {action_space}: load a buffer of the same task."
+        )
+    if buffer.n_envs != n_envs:
+        raise ValueError(
+            f"The replay buffer was filled by {buffer.n_envs} environments and the model has {n_envs}: go on with "
+            f"{buffer.n_envs} environments, or without the buffer."
+        )

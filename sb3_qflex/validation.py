@@ -1,0 +1,270 @@
+"""Checks of what users pass to QFlex; every error names what was given, what is allowed and what to do."""
+
+import inspect
+import math
+import warnings
+from collections.abc import Iterable
+from difflib import get_close_matches
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space
+
+BOOTSTRAPS = ("source", "flow")
+EXPLORATIONS = ("flow", "source", "ascent")
+NETWORKS = ("pi", "qf", "field")
+
+# Beyond these a unit action step is far from one in the environment, and lopsided boxes have their zero at an edge.
+WIDE_BOX = 1e3
+LOPSIDED_BOX = 20.0
+
+
+def near_match(name: str, known: Iterable[str]) -> str:
+    """
+    A hint at what may have been meant.
+
+    :param name: The unknown name.
+    :param known: All names.
+    :return: ", did you mean ...?", or a full stop where nothing is near.
+    """
+    matches = get_close_matches(str(name), [str(k) for k in known], n=1)
+    return f", did you mean {matches[0]!r}?" if matches else "."
+
+
+def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
+    """
+    :param name: Name of the option.
+    :param value: What was given.
+    :param allowed: All values.
+    :raises ValueError: If it is none of them.
+    """
+    allowed = tuple(allowed)
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r} is unknown{near_match(value, allowed)} Choose one of {', '.join(allowed)}.")
+
+
+def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """
+    :param what: What the names are of, for the message.
+    :param given: The names to check.
+    :param known: All names.
+    :raises ValueError: Naming the first unknown one with its near match.
+    """
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise ValueError(
+                f"Unknown {what} {name!r}{near_match(name, known)} Known are {', '.join(map(str, known))}."
+            )
+
+
+def check_count(name: str, value: Any, minimum: int = 1) -> None:
+    """
+    :param name: Name of the option.
+    :param value: What was given.
+    :param minimum: Smallest value that is allowed.
+    :raises ValueError: If it is not an integer of at least the minimum.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}, not {value!r}.")
+
+
+def check_number(name: str, value: Any, minimum: float = 0.0, maximum: float = math.inf, above: bool = False) -> None:
+    """
+    :param name: Name of the option.
+    :param value: What was given.
+    :param minimum: Smallest value that is allowed.
+    :param maximum: Largest value that is allowed.
+    :param above: Whether the minimum itself is not allowed.
+    :raises ValueError: If it is not a finite number in that range.
+    """
+    is_number = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+    if not is_number or value > maximum or value < minimum or (above and value == minimum):
+        interval = f"{'(' if above else '['}{minimum:g}, {maximum:g}{')' if maximum == math.inf else ']'}"
+        raise ValueError(f"{name} must be a number in {interval}, not {value!r}.")
+
+
+def check_flow(flow_steps: Any, guidance_steps: Any, guidance_step_size: Any, exploration: Any) -> None:
+    """
+    :param flow_steps: K, an integer of at least 1.
+    :param guidance_steps: N, an integer of at least 1.
+    :param guidance_step_size: eta, positive.
+    :param exploration: One of ``EXPLORATIONS``.
+    :raises ValueError: If one of them is not.
+    """
+    check_count("flow_steps", flow_steps)
+    check_count("guidance_steps", guidance_steps)
+    check_number("guidance_step_size", guidance_step_size, above=True)
+    check_choice("exploration", exploration, EXPLORATIONS)
+
+
+def check_batch_norm(momentum: Any, eps: Any, warmup_steps: Any) -> None:
+    """
+    :param momentum: In (0, 1].
+    :param eps: Positive.
+    :param warmup_steps: An integer of at least 0.
+    :raises ValueError: If one of them is not.
+    """
+    check_number("batch_norm_momentum", momentum, maximum=1.0, above=True)
+    check_number("batch_norm_eps", eps, above=True)
+    check_count("renorm_warmup_steps", warmup_steps, minimum=0)
+
+
+def check_ent_coef(ent_coef: Any, target_entropy: Any) -> None:
+    """
+    :param ent_coef: A number of at least 0, "auto", or "auto_x" with a positive x.
+    :param target_entropy: A finite number or "auto".
+    :raises ValueError: For anything else.
+    """
+    if isinstance(ent_coef, str):
+        prefix, _, initial = ent_coef.partition("_")
+        try:
+            valid = prefix == "auto" and (ent_coef == "auto" or 0.0 < float(initial) < math.inf)
+        except ValueError:
+            valid = False
+        if not valid:
+            raise ValueError(f"ent_coef must be a number >= 0, 'auto' or 'auto_x' with x > 0, not {ent_coef!r}.")
+    else:
+        check_number("ent_coef", ent_coef)
+    if target_entropy != "auto":
+        check_number("target_entropy", target_entropy, minimum=-math.inf)
+
+
+def check_preconditioner(preconditioner: Any, action_dim: int) -> np.ndarray | None:
+    """
+    :param preconditioner: None, "rms", or |A| positive finite numbers.
+    :param action_dim: |A|.
+    :return: The diagonal of a constant metric, shape (|A|,); None for the others.
+    :raises ValueError: For anything else.
+    """
+    if preconditioner is None:
+        return None
+    if isinstance(preconditioner, str):
+        check_choice("preconditioner", preconditioner, ("rms",))
+        return None
+    diagonal = np.asarray(preconditioner, dtype=np.float64)
+    if diagonal.shape != (action_dim,) or not np.all(np.isfinite(diagonal) & (diagonal > 0)):
+        raise ValueError(
+            f"preconditioner must be None, 'rms' or an array of {action_dim} positive finite numbers (one for each "
+            f"actuator), not an array of shape {diagonal.shape} with entries in [{diagonal.min()}, {diagonal.max()}]."
+        )
+    return diagonal
+
+
+def net_archs(net_arch: Any, default: list[int]) -> dict[str, list[int]]:
+    """
+    Hidden layers of each network.
+
+    :param net_arch: None, a list for all networks, or a dict with keys of ``NETWORKS``.
+    :param default: Layers where nothing is said.
+    :return: Keys of ``NETWORKS``.
+    :raises ValueError: For unknown keys or widths that are not positive integers.
+    """
+    if net_arch is None:
+        given: dict[str, Any] = {}
+    elif isinstance(net_arch, dict):
+        given = net_arch
+    else:
+        given = dict.fromkeys(NETWORKS, net_arch)
+    check_names("network in net_arch", given, NETWORKS)
+    archs = {name: list(given.get(name, default)) for name in NETWORKS}
+    for name, widths in archs.items():
+        for width in widths:
+            check_count(f"each width in net_arch[{name!r}]", width)
+    return archs
+
+
+def check_spaces(observation_space: spaces.Space, action_space: spaces.Space) -> None:
+    """
+    :param observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a flat Dict of them; no images.
+    :param action_space: A bounded Box of floats.
+    :raises ValueError: For other spaces.
+    """
+    check_action_space(action_space)
+    parts = (
+        observation_space.spaces if isinstance(observation_space, spaces.Dict) else {"observation": observation_space}
+    )
+    for name, space in parts.items():
+        if not isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):
+            raise ValueError(
+                f"QFlex does not support the {type(space).__name__} observation {name!r}: use Box, Discrete, "
+                "MultiDiscrete, MultiBinary, or a Dict of them that is not nested."
+            )
+        if is_image_space(space):
+            raise ValueError(
+                f"QFlex does not support images, and the observation {name!r} is one ({space}): encode it in a wrapper "
+                "of the environment first."
+            )
+
+
+def check_action_space(action_space: spaces.Space) -> None:
+    """
+    :param action_space: A Box of floats with finite bounds and some width in each entry.
+    :raises ValueError: For anything else.
+    """
+    if not isinstance(action_space, spaces.Box):
+        raise ValueError(f"QFlex needs a continuous action space (Box), not {action_space}.")
+    if not np.issubdtype(action_space.dtype, np.floating):
+        raise ValueError(f"QFlex needs actions of a float type, not {action_space.dtype} ({action_space}).")
+    low, high = np.asarray(action_space.low, dtype=np.float64), np.asarray(action_space.high, dtype=np.float64)
+    if low.size == 0:
+        raise ValueError(f"QFlex needs at least one actuator, and {action_space} has none.")
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise ValueError(
+            f"QFlex needs finite action bounds, and {action_space} has others: wrap the environment in "
+            "gymnasium.wrappers.RescaleAction or give its Box the limits of the actuators."
+        )
+    if not (high > low).all():
+        flat = np.flatnonzero((high <= low).ravel())[:5].tolist()
+        raise ValueError(
+            f"QFlex needs high > low for each actuator; entries {flat} of {action_space} have no width: remove these "
+            "actuators in a wrapper."
+        )
+
+
+def warn_about_box(action_space: spaces.Box) -> None:
+    """
+    Warn of boxes in which a policy on [-1, 1] rarely does what is meant.
+
+    :param action_space: A checked Box.
+    """
+    low, high = np.asarray(action_space.low, dtype=np.float64), np.asarray(action_space.high, dtype=np.float64)
+    if ((high - low) > WIDE_BOX).any():
+        warnings.warn(
+            f"The action box is up to {(high - low).max():g} wide: [-1, 1] is mapped onto all of it, so that random "
+            "actions are huge. Rescale it to the range that the actuators use.",
+            stacklevel=2,
+        )
+    lopsided = np.maximum(np.abs(low), np.abs(high)) > LOPSIDED_BOX * np.minimum(np.abs(low), np.abs(high))
+    if (lopsided & (low < 0) & (high > 0)).any():
+        warnings.warn(
+            "The action box is lopsided: an action of 0 lies close to one end of it, while the policy starts at the "
+            "middle. Rescale it if 0 is the resting position.",
+            stacklevel=2,
+        )
+
+
+def check_keywords(what: str, given: Iterable[str], function: Any, but: Iterable[str] = ()) -> None:
+    """
+    Check keyword names against a signature, with a near match and a word on gSDE.
+
+    :param what: What takes the keywords, for the message.
+    :param given: Names of the keywords.
+    :param function: Whose signature counts.
+    :param but: Parameters of the signature that are not allowed here.
+    :raises TypeError: For an unknown name, as Python itself does.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    known = [
+        p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in {"self", *but}
+    ]
+    for name in given:
+        if "sde" in name and name not in known:
+            raise TypeError(
+                f"{what} has no option {name!r}: QFlex explores by its flow, and gSDE is not supported. Leave out "
+                "use_sde, sde_sample_freq and use_sde_at_warmup."
+            )
+        if name not in known:
+            raise TypeError(f"{what} has no option {name!r}{near_match(name, known)} Known are {', '.join(known)}.")
