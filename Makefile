@@ -4,7 +4,13 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 EXTRAS = myosuite,dev
 
-.PHONY: install lint types test test-slow
+# What `make train` and `make compare` run; change it on the command line: make train ENV=myoLegWalk-v0 SEED=1
+ENV ?= myoHandPenTwirlRandom-v0
+STEPS ?= 60000
+SEED ?= 0
+LOGS ?= logs
+
+.PHONY: install lint types test test-slow train compare
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -29,3 +35,13 @@ test: lint types
 
 test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m slow
+
+# The stock RL Zoo commands; the small-machine file has a `default` for ids without an entry.
+train: install
+	$(BIN)/rl_zoo3 train --algo qflex --env $(ENV) -n $(STEPS) --seed $(SEED) -f $(LOGS) -P \
+		-conf hyperparams/small/qflex.yml --eval-freq $$(( $(STEPS) / 10 )) --eval-episodes 20 --log-interval 200
+	$(BIN)/rl_zoo3 enjoy --algo qflex --env $(ENV) -f $(LOGS) --no-render -n 2000 --seed $(SEED)
+	$(BIN)/python -m sb3_qflex curve "$$(ls -td $(LOGS)/qflex/$(ENV)_* | head -n 1)"
+
+compare: install
+	$(BIN)/python -m sb3_qflex compare --env $(ENV) --steps $(STEPS) --seed $(SEED) -f $(LOGS)

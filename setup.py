@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 VERSION = (ROOT / "sb3_qflex" / "version.txt").read_text().strip()
@@ -15,6 +16,31 @@ EXTRAS = {
     "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "mypy>=1.15", "hypothesis>=6.100", "types-PyYAML"],
 }
 
+STARTUP_FILES = {
+    "_sb3_qflex_startup.py": (ROOT / "sb3_qflex" / "zoo" / "startup.py").read_text(),
+    "sb3_qflex_zoo.pth": "import _sb3_qflex_startup; _sb3_qflex_startup.install()\n",
+}
+
+
+class BuildPyWithStartup(build_py):
+    """
+    Add to the wheel what lets ``rl_zoo3`` know QFlex (see sb3_qflex/zoo/startup.py): that file, as a top-level module
+    so that a Python process imports nothing else of ours, and the ``.pth`` file that runs it when Python starts.
+    """
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            for name, text in STARTUP_FILES.items():
+                (Path(self.build_lib) / name).write_text(text)
+
+    def get_outputs(self, include_bytecode=True):
+        outputs = super().get_outputs(include_bytecode)
+        # Listed, so that uninstalling removes them. An editable install has `python -m sb3_qflex` only.
+        ours = [] if self.editable_mode else STARTUP_FILES
+        return [*outputs, *(str(Path(self.build_lib) / name) for name in ours)]
+
+
 setup(
     name="sb3-qflex",
     version=VERSION,
@@ -25,9 +51,10 @@ setup(
     license_files=["LICENSE"],
     author="The sb3-qflex authors",
     python_requires=">=3.11,<3.14",
-    packages=["sb3_qflex", "sb3_qflex.hyperparams"],
+    cmdclass={"build_py": BuildPyWithStartup},
+    packages=[*find_packages(include=["sb3_qflex*"]), "sb3_qflex.hyperparams"],
     package_dir={"sb3_qflex.hyperparams": "hyperparams"},
-    package_data={"sb3_qflex": ["py.typed", "version.txt"], "sb3_qflex.hyperparams": ["*.yml"]},
+    package_data={"sb3_qflex": ["py.typed", "version.txt"], "sb3_qflex.hyperparams": ["*.yml", "small/*.yml"]},
     install_requires=[
         "stable-baselines3>=2.9.2,<3",
         "sb3-contrib>=2.9.2,<3",

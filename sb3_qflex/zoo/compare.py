@@ -1,0 +1,235 @@
+"""Train several algorithms side by side through RL Zoo: same task, budget, seeds; one PNG and one table."""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from huggingface_sb3 import EnvironmentName
+from stable_baselines3.common.monitor import LoadMonitorResultsError, load_results
+from tqdm import tqdm
+
+from sb3_qflex.zoo.curves import WINDOW, Run, draw, load_run
+from sb3_qflex.zoo.hyperparameters import our_folder
+
+#: Folder of our YAML files, relative to ``hyperparams/``, by the name of the regime.
+REGIMES = {"paper": ".", "small": "small"}
+SIDE_BY_SIDE = 2
+EVALUATIONS = 10
+
+
+class TrainingError(RuntimeError):
+    """A training process ended with an error."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """
+    One training run.
+
+    :param algo: RL Zoo's name of the algorithm
+    :param seed: its seed
+    :param command: the command line
+    :param log: file for what it prints
+    """
+
+    algo: str
+    seed: int
+    command: list[str]
+    log: Path
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    A finished run.
+
+    :param job: what was run
+    :param folder: RL Zoo's folder of the run
+    :param seconds: wall-clock time of the whole process
+    """
+
+    job: Job
+    folder: Path
+    seconds: float
+
+
+def compare(argv: Sequence[str]) -> None:
+    """
+    Run ``python -m sb3_qflex compare``.
+
+    :param argv: command line arguments, see ``--help``
+    :raises TrainingError: if one of the runs fails
+    """
+    args = parse(argv)
+    results = [result for seed in args.seed for result in run_side_by_side(jobs_of_seed(args, seed), args.steps)]
+    runs = [load_run(result.folder, label=result.job.algo) for result in results]
+    stem = free_stem(Path(args.log_folder), f"compare_{EnvironmentName(args.env)}")
+    table = pd.DataFrame([summary(result, run) for result, run in zip(results, runs, strict=True)])
+    print(table.to_string(index=False))
+    picture = draw(runs, f"{args.env}, {args.steps} steps, {args.regime} regime", stem.with_suffix(".png"))
+    table.to_csv(stem.with_suffix(".csv"), index=False)
+    print(f"Learning curves: {picture}\nTable: {stem.with_suffix('.csv')}")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """
+    :param argv: command line arguments
+    :return: the arguments; ``conf`` maps each algorithm to its YAML file
+    """
+    parser = argparse.ArgumentParser("python -m sb3_qflex compare", description=__doc__)
+    parser.add_argument("--env", required=True, help="environment ID")
+    parser.add_argument("--steps", type=int, default=60_000, help="environment steps of each run")
+    parser.add_argument(
+        "--seed", type=int, nargs="+", default=[0], help="one or more seeds, each run by all algorithms"
+    )
+    parser.add_argument("--algos", nargs="+", default=["qflex", "crossq", "sac"], help="as in rl_zoo3 --algo")
+    parser.add_argument("--regime", choices=sorted(REGIMES), default="small", help="which of our YAML files to use")
+    parser.add_argument("--eval-episodes", type=int, default=10, help=f"episodes of each of {EVALUATIONS} evaluations")
+    parser.add_argument("-f", "--log-folder", default="logs", help="RL Zoo's log folder")
+    args = parser.parse_args(argv)
+    args.algos = list(dict.fromkeys(args.algos))
+    args.conf = {algo: our_folder() / REGIMES[args.regime] / f"{algo}.yml" for algo in args.algos}
+    for algo, path in args.conf.items():
+        if not path.is_file():
+            known = sorted(file.stem for file in path.parent.glob("*.yml"))
+            parser.error(f"the {args.regime} regime has no hyperparameters for {algo!r}; it has them for {known}")
+    return args
+
+
+def jobs_of_seed(args: argparse.Namespace, seed: int) -> list[Job]:
+    """
+    :param args: from :func:`parse`
+    :param seed: the seed of these runs
+    :return: one job per algorithm
+    """
+    logs = Path(args.log_folder)
+    logs.mkdir(parents=True, exist_ok=True)
+    return [
+        Job(
+            algo,
+            seed,
+            train_command(args, algo, seed),
+            free_stem(logs, f"{algo}_{EnvironmentName(args.env)}").with_suffix(".log"),
+        )
+        for algo in args.algos
+    ]
+
+
+def train_command(args: argparse.Namespace, algo: str, seed: int) -> list[str]:
+    """
+    :param args: from :func:`parse`
+    :param algo: the algorithm
+    :param seed: its seed
+    :return: the command line of one run
+    """
+    options: dict[str, object] = {
+        "--algo": algo,
+        "--env": args.env,
+        "-n": args.steps,
+        "--seed": seed,
+        "-f": args.log_folder,
+        "-conf": args.conf[algo],
+        "--eval-freq": max(args.steps // EVALUATIONS, 1),
+        "--eval-episodes": args.eval_episodes,
+        "--num-threads": 1,
+        "--log-interval": 100,
+    }
+    return [sys.executable, "-m", "sb3_qflex", "train", *(str(word) for pair in options.items() for word in pair)]
+
+
+def run_side_by_side(jobs: Sequence[Job], steps: int) -> Iterator[Result]:
+    """
+    :param jobs: runs, no two of one algorithm (RL Zoo numbers run folders by algorithm)
+    :param steps: environment steps of each, for the progress bars
+    :return: the results in the jobs' order
+    """
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        yield from pool.map(partial(_run, steps=steps), jobs, range(len(jobs)))
+
+
+def _run(job: Job, position: int, steps: int) -> Result:
+    # Two processes of several threads each would contend for the cores.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    start = time.perf_counter()
+    with (
+        job.log.open("w") as log,
+        subprocess.Popen(job.command, stdout=log, stderr=subprocess.STDOUT, env=environment) as process,
+        tqdm(total=steps, desc=f"{job.algo} seed {job.seed}", position=position, unit="step") as bar,
+    ):
+        _follow(process, job, bar)
+    if process.returncode:
+        tail = "\n".join(job.log.read_text().splitlines()[-15:])
+        raise TrainingError(f"{' '.join(job.command)} ended with code {process.returncode}; see {job.log}:\n{tail}")
+    folder = _run_folder(job)
+    assert folder is not None, f"RL Zoo printed no log path in {job.log}"
+    return Result(job, folder, time.perf_counter() - start)
+
+
+def _follow(process: subprocess.Popen, job: Job, bar: tqdm) -> None:
+    """Move the bar to the number of steps in the monitor files until the process ends."""
+    while True:
+        try:
+            process.wait(timeout=5)
+            return
+        except subprocess.TimeoutExpired:
+            folder = _run_folder(job)
+            if folder is not None:
+                bar.update(_steps_done(folder) - bar.n)
+
+
+def _run_folder(job: Job) -> Path | None:
+    match = re.search(r"^Log path: (.+)$", job.log.read_text(), re.MULTILINE)
+    return Path(match.group(1)) if match else None
+
+
+def _steps_done(folder: Path) -> int:
+    try:
+        return int(load_results(str(folder))["l"].sum())
+    except (LoadMonitorResultsError, pd.errors.ParserError, pd.errors.EmptyDataError):
+        return 0  # not there yet, or a line half written
+
+
+def summary(result: Result, run: Run) -> dict[str, object]:
+    """
+    :param result: the finished run
+    :param run: its curves
+    :return: a row of the table; returns are NaN where no episode ended
+    """
+    last_evaluation = run.eval_returns[-1] if len(run.eval_steps) else np.array([np.nan])
+    return {
+        "algorithm": result.job.algo,
+        "seed": result.job.seed,
+        "steps": int(run.steps[-1]) if len(run.steps) else 0,
+        f"training return (last {WINDOW} episodes)": _mean(run.returns[-WINDOW:]),
+        "evaluation mean": _mean(last_evaluation),
+        "evaluation std": round(float(np.std(last_evaluation)), 1),
+        "evaluation episodes": last_evaluation.size if len(run.eval_steps) else 0,
+        "wall-clock [s]": round(result.seconds),
+        "folder": str(result.folder),
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    return round(float(np.mean(values)), 1) if len(values) else float("nan")
+
+
+def free_stem(folder: Path, name: str) -> Path:
+    """
+    :param folder: where a file is to be written
+    :param name: its name without number and extension
+    :return: the path without extension with the first number that no file there has
+    """
+    number = 1
+    while any(folder.glob(f"{name}_{number}.*")):
+        number += 1
+    return folder / f"{name}_{number}"

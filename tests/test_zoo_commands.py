@@ -1,0 +1,155 @@
+"""``python -m sb3_qflex`` and the files it leaves, with tiny budgets."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stable_baselines3.common.monitor import ResultsWriter
+
+from sb3_qflex import __main__ as command
+from sb3_qflex.zoo import compare, curves
+from sb3_qflex.zoo.hyperparameters import our_folder
+
+REPOSITORY = Path(command.__file__).parents[1]
+
+
+def run(*words: object, cwd: Path) -> str:
+    # SB3_QFLEX_ZOO=0: this way needs no start-up file, so an installed one takes no part.
+    environment = {"PYTHONPATH": str(REPOSITORY), "SB3_QFLEX_ZOO": "0", "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "sb3_qflex", *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_train_resume_enjoy_curve(tmp_path: Path) -> None:
+    options = ("--algo", "qflex", "--env", "Pendulum-v1", "--seed", 1, "-params", "policy_kwargs:dict(net_arch=[8])")
+    short = ("buffer_size:500", "learning_starts:150", "train_freq:10")
+    out = run("train", *options, *short, "-n", 400, "--eval-freq", 200, "--save-replay-buffer", cwd=tmp_path)
+    assert f"Loading hyperparameters from: {our_folder() / 'qflex.yml'}" in out
+    folder = tmp_path / "logs/qflex/Pendulum-v1_1"
+    assert curves.load_run(folder).eval_steps.tolist() == [200, 400]
+
+    out = run("train", *options, *short, "-n", 200, "-i", folder / "Pendulum-v1.zip", "--eval-freq", -1, cwd=tmp_path)
+    assert "Loading pretrained agent" in out and "Loading replay buffer" in out
+    assert (tmp_path / "logs/qflex/Pendulum-v1_2/Pendulum-v1.zip").is_file()
+
+    out = run("enjoy", "--algo", "qflex", "--env", "Pendulum-v1", "-f", "logs", "--no-render", "-n", 200, cwd=tmp_path)
+    assert "1 Episodes" in out
+
+    out = run("curve", folder, cwd=tmp_path)
+    assert re.findall(r"^(.+?): (.+)$", out, re.MULTILINE) == [
+        ("Model", str(folder / "Pendulum-v1.zip")),
+        ("Config", str(folder / "Pendulum-v1/config.yml")),
+        ("Learning curve", str(folder / "learning_curve.png")),
+    ]
+    assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("algo", ["qflex", "crossq"])
+def test_optimize_with_many_environments(algo: str, tmp_path: Path) -> None:
+    conf = tmp_path / "conf.yml"
+    conf.write_text("default: {n_timesteps: 100, policy: MlpPolicy, n_envs: 4, learning_starts: 40, buffer_size: 100}")
+    search = ("-optimize", "--n-trials", 1, "--eval-episodes", 1, "-n", 80, "-conf", conf)
+    out = run("train", "--algo", algo, "--env", "Pendulum-v1", *search, cwd=tmp_path)
+    assert "Number of finished trials:  1" in out and "gradient_steps:" in out
+    assert len(list((tmp_path / "logs" / algo).glob("report_*.csv"))) == 1
+
+
+def test_compare(tmp_path: Path) -> None:
+    out = run(
+        "compare",
+        "--env",
+        "Pendulum-v1",
+        "--steps",
+        3300,
+        "--eval-episodes",
+        1,
+        "--algos",
+        "sac",
+        "qflex",
+        cwd=tmp_path,
+    )
+    table = (tmp_path / "logs/compare_Pendulum-v1_1.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in table[1:]] == [["sac", "0"], ["qflex", "0"]]
+    assert "logs/compare_Pendulum-v1_1.png" in out
+    assert (tmp_path / "logs/compare_Pendulum-v1_1.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_shows_why_a_run_failed(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sb3_qflex", "compare", "--env", "Pendulom-v1", "--algos", "qflex"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert done.returncode == 1
+    assert "you maybe meant Pendulum-v1" in done.stderr and "qflex_Pendulom-v1_1.log" in done.stderr
+
+
+def test_compare_refuses_an_algorithm_without_regime(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        compare.parse(["--env", "Pendulum-v1", "--algos", "td3", "--regime", "small"])
+    assert "no hyperparameters for 'td3'; it has them for ['crossq', 'qflex', 'sac']" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("regime", "folder"), [("paper", our_folder()), ("small", our_folder() / "small")])
+def test_compare_trains_each_algorithm_on_the_regimes_file(regime: str, folder: Path) -> None:
+    args = compare.parse(["--env", "Pendulum-v1", "--algos", "qflex", "qflex", "sac", "--regime", regime])
+    assert args.algos == ["qflex", "sac"]
+    words = compare.train_command(args, "sac", seed=3)
+    assert Path(words[words.index("-conf") + 1]).resolve() == folder / "sac.yml"
+    assert words[words.index("--seed") + 1] == "3"
+
+
+def test_unknown_command_has_a_near_match() -> None:
+    with pytest.raises(SystemExit, match=r"Unknown command 'trian'\. Did you mean 'train'\?"):
+        command.main(["trian"])
+
+
+def test_curve_of_no_run_folder(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="is no run folder of RL Zoo"):
+        command.main(["curve", str(tmp_path)])
+
+
+def write_run(folder: Path, returns: list[float]) -> None:
+    folder.mkdir()
+    writer = ResultsWriter(str(folder / "0.monitor.csv"), header={"t_start": 0.0})
+    for number, value in enumerate(returns):
+        writer.write_row({"r": value, "l": 10, "t": float(number)})
+    writer.close()
+    np.savez(folder / "evaluations.npz", timesteps=[50, 100], results=[[0.0, 2.0], [4.0, 8.0]])
+
+
+def test_run_is_read_as_written(tmp_path: Path) -> None:
+    write_run(tmp_path / "A-v0_1", [float(value) for value in range(10)])
+    run_ = curves.load_run(tmp_path / "A-v0_1", label="a")
+    assert run_.steps.tolist() == [10.0 * (n + 1) for n in range(10)]
+    assert run_.returns.tolist() == list(range(10))
+    assert run_.eval_returns.mean(axis=1).tolist() == [1.0, 6.0]
+    # Ten episodes: a window of two.
+    steps, means = curves.running_mean(run_)
+    assert steps.tolist() == [20.0 + 10 * n for n in range(9)]
+    assert means.tolist() == [0.5 + n for n in range(9)]
+
+
+def test_summary_by_hand(tmp_path: Path) -> None:
+    write_run(tmp_path / "A-v0_1", [100.0] + [1.0] * 100)
+    job = compare.Job("qflex", 4, [], tmp_path / "log")
+    row = compare.summary(compare.Result(job, tmp_path / "A-v0_1", 12.3), curves.load_run(tmp_path / "A-v0_1"))
+    assert list(row.values())[:-1] == ["qflex", 4, 1010, 1.0, 6.0, 2.0, 2, 12]
+
+
+def test_numbered_files_are_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "x_1.png").touch()
+    assert compare.free_stem(tmp_path, "x") == tmp_path / "x_2"

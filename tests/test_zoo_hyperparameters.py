@@ -1,0 +1,160 @@
+"""Which YAML file a run reads, and that every entry of ours builds its model."""
+
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import yaml
+from gymnasium import spaces
+
+from sb3_qflex.zoo.hyperparameters import choose_file, entries, our_folder, zoo_folder
+from sb3_qflex.zoo.registration import register
+
+register()
+
+from rl_zoo3.exp_manager import ExperimentManager  # noqa: E402
+from rl_zoo3.utils import ALGOS  # noqa: E402
+
+FILES = sorted(our_folder().rglob("*.yml"))
+PAPER_TASKS = [
+    "myoHandPenTwirlRandom-v0",
+    "myoLegWalk-v0",
+    "myoTorsoPoseFixed-v0",
+    "myoMuscleMimicFullbody-v0",
+    "myoChallengeSoccerP1-v0",
+    "myoLegStandRandom-v0",
+    "myoLegDirectionalForward-v0",
+    "myoHandReorient100-v0",
+    "myoArmReachRandom-v0",
+]
+SHARED = {
+    "n_envs": 80,
+    "train_freq": 1,
+    "gradient_steps": 1,
+    "learning_starts": 30_000,
+    "batch_size": 256,
+    "gamma": 0.99,
+}
+
+
+class Body(gym.Env):
+    """A few actuators; what an entry is built on when its own environment does not matter."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (5,), np.float32)
+    action_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        return np.zeros(5, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        return np.zeros(5, np.float32), 0.0, False, False, {}
+
+
+def write(folder: Path, algo: str, *keys: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{algo}.yml"
+    path.write_text(yaml.safe_dump({key: {"policy": "MlpPolicy"} for key in keys}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("zoo_keys", "our_keys", "expected"),
+    [
+        (("A-v0",), ("A-v0",), "zoo"),
+        (("A-v0",), ("default",), "zoo"),
+        (("default",), ("A-v0",), "ours"),
+        (("default",), ("default",), "zoo"),
+        (("default", "B-v0"), ("default", "A-v0"), "ours"),
+        (None, ("default",), "ours"),
+        (None, ("A-v0",), "ours"),
+        (("default",), None, "zoo"),
+    ],
+)
+def test_choice(
+    tmp_path: Path, zoo_keys: tuple[str, ...] | None, our_keys: tuple[str, ...] | None, expected: str
+) -> None:
+    for folder, keys in (("zoo", zoo_keys), ("ours", our_keys)):
+        if keys is not None:
+            write(tmp_path / folder, "algo", *keys)
+    path, _ = choose_file("algo", "A-v0", ours=tmp_path / "ours", zoo=tmp_path / "zoo")
+    assert path == tmp_path / expected / "algo.yml"
+
+
+def test_the_file_not_taken_is_named(tmp_path: Path) -> None:
+    ours, _ = write(tmp_path / "ours", "algo", "A-v0"), write(tmp_path / "zoo", "algo", "A-v0")
+    _, hint = choose_file("algo", "A-v0", ours=tmp_path / "ours", zoo=tmp_path / "zoo")
+    assert hint.endswith(f"-conf {ours}")
+
+
+@pytest.mark.parametrize(("algo", "env_id"), [("sac", "Pendulum-v1"), ("crossq", "Ant-v4"), ("ppo", "CartPole-v1")])
+def test_rl_zoos_own_entries_stay_as_they_are(algo: str, env_id: str) -> None:
+    assert env_id in entries(zoo_folder() / f"{algo}.yml")
+    assert choose_file(algo, env_id) == (zoo_folder() / f"{algo}.yml", "")
+
+
+@pytest.mark.parametrize("env_id", PAPER_TASKS)
+def test_paper_tasks_take_ours(env_id: str) -> None:
+    for algo in ("qflex", "sac", "crossq", "tqc", "ppo"):
+        assert choose_file(algo, env_id)[0] == our_folder() / f"{algo}.yml"
+
+
+def test_off_policy_algorithms_share_one_regime() -> None:
+    contents = {algo: entries(our_folder() / f"{algo}.yml") for algo in ("qflex", "sac", "crossq", "tqc")}
+    for env_id in PAPER_TASKS:
+        entry = contents["qflex"][env_id]
+        assert entry.items() >= SHARED.items()
+        assert all(content[env_id] == entry for content in contents.values())
+
+
+def test_small_machine_files_share_one_regime() -> None:
+    contents = {path.stem: yaml.safe_load(path.read_text()) for path in our_folder().glob("small/*.yml")}
+    assert set(contents) == {"qflex", "sac", "crossq"}
+    assert set(contents["qflex"]) >= {"default", *PAPER_TASKS}
+    assert contents["sac"] == contents["crossq"] == contents["qflex"]
+
+
+def manager(tmp_path: Path, algo: str, env_id: str, config: str | None = None) -> ExperimentManager:
+    return ExperimentManager(None, algo, env_id, str(tmp_path), verbose=0, config=config)
+
+
+def test_experiment_manager_takes_our_file_and_says_where_small_one_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gym.register("myoHandPenTwirlRandom-v0", Body) if "myoHandPenTwirlRandom-v0" not in gym.registry else None
+    chosen = manager(tmp_path, "sac", "myoHandPenTwirlRandom-v0").config
+    assert chosen == str(our_folder() / "sac.yml")
+    assert str(our_folder() / "small" / "sac.yml") in capsys.readouterr().out
+
+
+def test_conf_wins(tmp_path: Path) -> None:
+    assert manager(tmp_path, "qflex", "Pendulum-v1", config="mine.yml").config == "mine.yml"
+    zoo_file = str(zoo_folder() / "sac.yml")
+    assert manager(tmp_path, "sac", "Pendulum-v1", config=zoo_file).config == zoo_file
+
+
+def test_other_algorithms_are_left_alone(tmp_path: Path) -> None:
+    assert manager(tmp_path, "td3", "Pendulum-v1").config == str(zoo_folder() / "td3.yml")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(our_folder())))
+def test_every_entry_builds_its_model(path: Path, tmp_path: Path) -> None:
+    gym.register("Body-v0", Body, max_episode_steps=10) if "Body-v0" not in gym.registry else None
+    content = yaml.safe_load(path.read_text())
+    # Entries with equal settings build equal models.
+    for entry in {yaml.safe_dump(entry): entry for entry in content.values()}.values():
+        experiment = manager(tmp_path, path.stem, "Body-v0", config=str(path))
+        hyperparams, *_ = experiment._preprocess_hyperparams({**entry, "n_envs": 2})
+        hyperparams |= {"buffer_size": 100} if "buffer_size" in entry else {}
+        model = ALGOS[path.stem](env=experiment.create_envs(2, no_log=True), device="cpu", **hyperparams)
+        assert model.n_envs == 2
+        assert model.gamma == entry.get("gamma", 0.99)
+
+
+@pytest.mark.parametrize("env_id", ["myoHandPenTwirlRandom-v0", "myoLegWalk-v0"])
+def test_ids_of_ours_are_those_of_myosuite(env_id: str, tmp_path: Path) -> None:
+    pytest.importorskip("myosuite", reason="the ids are MyoSuite's")
+    ids = {key for path in FILES for key in entries(path)}
+    assert env_id in ids
+    assert ids <= set(gym.registry)
