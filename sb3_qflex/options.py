@@ -79,6 +79,10 @@ def _check_train_freq(train_freq: Any, n_envs: int) -> None:
 
 
 def _check_policy_kwargs(model: "QFlex") -> None:
+    if not (isinstance(model.policy_class, type) and issubclass(model.policy_class, QFlexPolicy)):
+        raise ValueError(
+            f"policy must be 'MlpPolicy', 'MultiInputPolicy' or a subclass of QFlexPolicy, not {model.policy_class!r}."
+        )
     given = model.policy_kwargs
     for name in _OWN_POLICY_ARGUMENTS:
         if name in given:

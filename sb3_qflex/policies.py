@@ -60,7 +60,7 @@ class QFlexPolicy(BasePolicy):
     critic: Critics
     field: VelocityField
     metric: th.Tensor | None
-    mean_square_gradient: th.Tensor | None
+    mean_square_gradient: th.Tensor
     clamp_counts: th.Tensor
 
     def __init__(
@@ -163,9 +163,16 @@ class QFlexPolicy(BasePolicy):
         """M as state: a constant diagonal, or the running average u of squared gradients."""
         action_dim = self.actor.action_dim
         diagonal = validation.check_preconditioner(self.preconditioner, action_dim)
-        self.register_buffer("metric", None if diagonal is None else th.as_tensor(diagonal, dtype=th.float32))
-        is_rms = isinstance(self.preconditioner, str)
-        self.register_buffer("mean_square_gradient", th.zeros(action_dim) if is_rms else None)
+        # Not saved: the option itself is, and a saved copy would win over another one given to load.
+        metric = None if diagonal is None else th.as_tensor(diagonal, dtype=th.float32)
+        self.register_buffer("metric", metric, persistent=False)
+        # There without "rms" too (at 0, the identity), so that a loaded model can change to it and back.
+        self.register_buffer("mean_square_gradient", th.zeros(action_dim))
+
+    @property
+    def uses_rms(self) -> bool:
+        """Whether the metric is the "rms" one."""
+        return isinstance(self.preconditioner, str)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = super()._get_constructor_parameters()
@@ -255,7 +262,7 @@ class QFlexPolicy(BasePolicy):
         """
         with th.no_grad():
             metric = self.metric
-            if self.mean_square_gradient is not None:
+            if self.uses_rms:
                 metric = rms_preconditioner(self.mean_square_gradient)
             return ascend(self.q_gradient(obs), source_actions, self.guidance_steps, self.guidance_step_size, metric)
 
@@ -271,7 +278,7 @@ class QFlexPolicy(BasePolicy):
 
         :param gradient: g at a(0), shape (B, |A|); ignored where it is not finite.
         """
-        if self.mean_square_gradient is not None:
+        if self.uses_rms:
             square = gradient.square().mean(dim=0)
             average = th.lerp(square, self.mean_square_gradient, RMS_DECAY)
             self.mean_square_gradient.copy_(th.where(th.isfinite(square).all(), average, self.mean_square_gradient))

@@ -18,8 +18,10 @@ from stable_baselines3.common.type_aliases import (
     MaybeCallback,
     ReplayBufferSamples,
     Schedule,
+    TensorDict,
     TrainFreq,
 )
+from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_qflex import replay, validation
 from sb3_qflex.guard import NonFiniteGuard
@@ -181,6 +183,13 @@ class QFlex(OffPolicyAlgorithm):
         self._training_log = TrainingLog()
         if _init_setup_model:
             self._setup_model()
+
+    @staticmethod
+    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        # Before SB3's own assertions, which do not say what was given.
+        wrapped = OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+        validation.check_spaces(wrapped.observation_space, wrapped.action_space)
+        return wrapped
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
         validation.check_choice("policy", policy_name, self.policy_aliases)
@@ -354,9 +363,13 @@ class QFlex(OffPolicyAlgorithm):
             self._updates_from = 0 if trained else self.learning_starts
 
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        previous = self.replay_buffer
         super().load_replay_buffer(path, truncate_last_traj)
         assert self.replay_buffer is not None
-        replay.check_loaded_buffer(self.replay_buffer, self.observation_space, self.action_space, self.n_envs)
+        loaded, self.replay_buffer = self.replay_buffer, previous
+        replay.check_loaded_buffer(loaded, self.observation_space, self.action_space, self.n_envs)
+        replay.check_loaded_returns(loaded, self.n_steps, self.gamma)
+        self.replay_buffer = loaded
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
@@ -411,10 +424,25 @@ class QFlex(OffPolicyAlgorithm):
         return super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "actor", "critic", "field", "_guard", "_training_log"]
+        own = ["actor", "critic", "field", "ent_coef_tensor", "_guard", "_training_log"]
+        return [*super()._excluded_save_params(), *own]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts = ["policy", "actor.optimizer", "critic.optimizer", "field.optimizer"]
         if self.ent_coef_optimizer is not None:
             return [*state_dicts, "ent_coef_optimizer"], ["log_ent_coef"]
-        return state_dicts, ["ent_coef_tensor"]
+        # A fixed alpha is ent_coef itself: stored once more, it would win over load(ent_coef=...).
+        return state_dicts, []
+
+    def set_parameters(
+        self, load_path_or_dict: str | TensorDict, exact_match: bool = True, device: th.device | str = "auto"
+    ) -> None:
+        params = load_path_or_dict if exact_match and isinstance(load_path_or_dict, dict) else {}
+        if set(params) ^ set(self._get_torch_save_params()[0]) == {"ent_coef_optimizer"}:
+            # RuntimeError, as torch raises for other states that do not fit; load() passes it on.
+            raise RuntimeError(
+                f"ent_coef={self.ent_coef!r} does not fit the saved model, whose ent_coef was "
+                f"{'learned' if 'ent_coef_optimizer' in params else 'fixed'}: a loaded model can change its value, but "
+                "not between a fixed number and 'auto'. Leave ent_coef out, or train a new model."
+            )
+        super().set_parameters(load_path_or_dict, exact_match, device)

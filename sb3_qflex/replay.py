@@ -9,7 +9,7 @@ from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
-from sb3_qflex.validation import check_count
+from sb3_qflex.validation import UnsupportedError, check_count
 
 
 def replay_buffer_class(
@@ -46,16 +46,18 @@ def check_replay_buffer(
     :param optimize_memory_usage: Whether each observation is stored once.
     :param n_steps: Steps of the return.
     :param gamma: Discount factor of the algorithm.
-    :raises ValueError: For a combination that is not supported.
+    :raises UnsupportedError: For a combination that is not supported.
     """
     check_count("n_steps", n_steps)
     if given is not None and not (isinstance(given, type) and issubclass(given, ReplayBuffer)):
-        raise ValueError(f"replay_buffer_class must be a subclass of SB3's ReplayBuffer, not {given!r}.")
+        raise UnsupportedError(f"replay_buffer_class must be a subclass of SB3's ReplayBuffer, not {given!r}.")
     buffer_class = replay_buffer_class(given, observation_space, n_steps)
     is_dict = isinstance(observation_space, spaces.Dict)
     if is_dict != issubclass(buffer_class, DictReplayBuffer):
         need = "a DictReplayBuffer (HerReplayBuffer is one)" if is_dict else "a ReplayBuffer that is not for Dict"
-        raise ValueError(f"{type(observation_space).__name__} observations need {need}, not {buffer_class.__name__}.")
+        raise UnsupportedError(
+            f"{type(observation_space).__name__} observations need {need}, not {buffer_class.__name__}."
+        )
     _check_n_steps(buffer_class, kwargs, observation_space, n_steps, gamma)
     if optimize_memory_usage:
         _check_memory_usage(buffer_class, kwargs, observation_space)
@@ -70,18 +72,18 @@ def _check_n_steps(
 ) -> None:
     if not issubclass(buffer_class, NStepReplayBuffer):
         if n_steps > 1:
-            raise ValueError(
+            raise UnsupportedError(
                 f"n_steps={n_steps} works with Box observations and NStepReplayBuffer (or a subclass), not with "
                 f"{type(observation_space).__name__} observations in a {buffer_class.__name__}, which would ignore it. "
                 "Set n_steps=1 or leave replay_buffer_class out."
             )
         return
     if n_steps > 1 and kwargs.get("n_steps", n_steps) != n_steps:
-        raise ValueError(
+        raise UnsupportedError(
             f"n_steps={n_steps} and replay_buffer_kwargs['n_steps']={kwargs['n_steps']} disagree: give it once."
         )
     if kwargs.get("gamma", gamma) != gamma:
-        raise ValueError(
+        raise UnsupportedError(
             f"gamma={gamma} and replay_buffer_kwargs['gamma']={kwargs['gamma']} disagree: leave the second out."
         )
 
@@ -90,12 +92,12 @@ def _check_memory_usage(
     buffer_class: type[ReplayBuffer], kwargs: dict[str, Any], observation_space: spaces.Space
 ) -> None:
     if not isinstance(observation_space, spaces.Box) or issubclass(buffer_class, NStepReplayBuffer):
-        raise ValueError(
+        raise UnsupportedError(
             "optimize_memory_usage works with Box observations and one-step returns, not with "
             f"{type(observation_space).__name__} observations in a {buffer_class.__name__}."
         )
     if kwargs.get("handle_timeout_termination", True):
-        raise ValueError(
+        raise UnsupportedError(
             "optimize_memory_usage cannot tell time limits from terminations: set it to False, or pass "
             "replay_buffer_kwargs={'handle_timeout_termination': False}, and time limits count as terminations."
         )
@@ -152,15 +154,30 @@ def check_loaded_buffer(
     :param observation_space: That of the model.
     :param action_space: That of the model.
     :param n_envs: That of the model.
-    :raises ValueError: If the buffer was filled by other spaces or another number of environments.
+    :raises UnsupportedError: If the buffer was filled by other spaces or another number of environments.
     """
     if buffer.observation_space != observation_space or buffer.action_space != action_space:
-        raise ValueError(
+        raise UnsupportedError(
             f"The replay buffer holds observations of {buffer.observation_space} and actions of {buffer.action_space}, "
             f"and the model works with {observation_space} and {action_space}: load a buffer of the same task."
         )
     if buffer.n_envs != n_envs:
-        raise ValueError(
+        raise UnsupportedError(
             f"The replay buffer was filled by {buffer.n_envs} environments and the model has {n_envs}: go on with "
             f"{buffer.n_envs} environments, or without the buffer."
+        )
+
+
+def check_loaded_returns(buffer: ReplayBuffer, n_steps: int, gamma: float) -> None:
+    """
+    :param buffer: A replay buffer from elsewhere.
+    :param n_steps: Steps of the return of the model; 1 where the buffer's own arguments say it.
+    :param gamma: Discount factor of the model.
+    :raises UnsupportedError: If the buffer computes other returns than the model is asked to learn from.
+    """
+    given = (buffer.n_steps, buffer.gamma) if isinstance(buffer, NStepReplayBuffer) else (1, gamma)
+    if (n_steps > 1 and given[0] != n_steps) or given[1] != gamma:
+        raise UnsupportedError(
+            f"The replay buffer computes returns with n_steps={given[0]} and gamma={given[1]}, and the model has "
+            f"n_steps={n_steps} and gamma={gamma}: go on with the values of the buffer, or without it."
         )

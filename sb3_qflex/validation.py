@@ -21,6 +21,10 @@ WIDE_BOX = 1e3
 LOPSIDED_BOX = 20.0
 
 
+class UnsupportedError(ValueError, AssertionError):
+    """A space or a combination that QFlex cannot work with; an AssertionError too, as SB3 raises for its siblings."""
+
+
 def near_match(name: str, known: Iterable[str]) -> str:
     """
     A hint at what may have been meant.
@@ -148,7 +152,7 @@ def check_preconditioner(preconditioner: Any, action_dim: int) -> np.ndarray | N
     if diagonal.shape != (action_dim,) or not np.all(np.isfinite(diagonal) & (diagonal > 0)):
         raise ValueError(
             f"preconditioner must be None, 'rms' or an array of {action_dim} positive finite numbers (one for each "
-            f"actuator), not an array of shape {diagonal.shape} with entries in [{diagonal.min()}, {diagonal.max()}]."
+            f"actuator), not {preconditioner!r} of shape {diagonal.shape}."
         )
     return diagonal
 
@@ -180,7 +184,7 @@ def check_spaces(observation_space: spaces.Space, action_space: spaces.Space) ->
     """
     :param observation_space: Box, Discrete, MultiDiscrete, MultiBinary, or a flat Dict of them; no images.
     :param action_space: A bounded Box of floats.
-    :raises ValueError: For other spaces.
+    :raises UnsupportedError: For other spaces.
     """
     check_action_space(action_space)
     parts = (
@@ -188,37 +192,42 @@ def check_spaces(observation_space: spaces.Space, action_space: spaces.Space) ->
     )
     for name, space in parts.items():
         if not isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):
-            raise ValueError(
+            raise UnsupportedError(
                 f"QFlex does not support the {type(space).__name__} observation {name!r}: use Box, Discrete, "
                 "MultiDiscrete, MultiBinary, or a Dict of them that is not nested."
             )
         if is_image_space(space):
-            raise ValueError(
+            raise UnsupportedError(
                 f"QFlex does not support images, and the observation {name!r} is one ({space}): encode it in a wrapper "
                 "of the environment first."
+            )
+        if np.any(getattr(space, "start", 0) != 0):
+            raise UnsupportedError(
+                f"QFlex needs Discrete and MultiDiscrete observations that start at 0, and {name!r} is {space}: "
+                "subtract the start in a wrapper of the environment."
             )
 
 
 def check_action_space(action_space: spaces.Space) -> None:
     """
     :param action_space: A Box of floats with finite bounds and some width in each entry.
-    :raises ValueError: For anything else.
+    :raises UnsupportedError: For anything else.
     """
     if not isinstance(action_space, spaces.Box):
-        raise ValueError(f"QFlex needs a continuous action space (Box), not {action_space}.")
+        raise UnsupportedError(f"QFlex needs a continuous action space (Box), not {action_space}.")
     if not np.issubdtype(action_space.dtype, np.floating):
-        raise ValueError(f"QFlex needs actions of a float type, not {action_space.dtype} ({action_space}).")
+        raise UnsupportedError(f"QFlex needs actions of a float type, not {action_space.dtype} ({action_space}).")
     low, high = np.asarray(action_space.low, dtype=np.float64), np.asarray(action_space.high, dtype=np.float64)
     if low.size == 0:
-        raise ValueError(f"QFlex needs at least one actuator, and {action_space} has none.")
+        raise UnsupportedError(f"QFlex needs at least one actuator, and {action_space} has none.")
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        raise ValueError(
-            f"QFlex needs finite action bounds, and {action_space} has others: wrap the environment in "
-            "gymnasium.wrappers.RescaleAction or give its Box the limits of the actuators."
+        raise UnsupportedError(
+            f"Continuous action space must have a finite lower and upper bound, not those of {action_space}: give the "
+            "Box the limits of the actuators."
         )
     if not (high > low).all():
         flat = np.flatnonzero((high <= low).ravel())[:5].tolist()
-        raise ValueError(
+        raise UnsupportedError(
             f"QFlex needs high > low for each actuator; entries {flat} of {action_space} have no width: remove these "
             "actuators in a wrapper."
         )
