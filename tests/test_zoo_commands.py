@@ -1,8 +1,6 @@
 """``python -m sb3_qflex`` and the files it leaves, with tiny budgets."""
 
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
