@@ -1,13 +1,13 @@
 """``python -m sb3_qflex`` and the files it leaves, with tiny budgets."""
 
-import os
 import re
-import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from stable_baselines3.common.monitor import ResultsWriter
 
 from sb3_qflex import __main__ as command
@@ -17,36 +17,38 @@ from sb3_qflex.zoo.hyperparameters import our_folder
 REPOSITORY = Path(command.__file__).parents[1]
 
 
-def run(*words: object, cwd: Path) -> str:
-    # SB3_QFLEX_ZOO=0: this way needs no start-up file, so an installed one takes no part.
-    environment = {"PYTHONPATH": str(REPOSITORY), "SB3_QFLEX_ZOO": "0", "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "sb3_qflex", *map(str, words)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., str]]:
+    """Run a command in this process and in an empty folder; returns what it prints."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+
+    def run_command(*words: object) -> str:
+        command.main([str(word) for word in words])
+        return capsys.readouterr().out
+
+    yield run_command
 
 
-def test_train_resume_enjoy_curve(tmp_path: Path) -> None:
-    options = ("--algo", "qflex", "--env", "Pendulum-v1", "--seed", 1, "-params", "policy_kwargs:dict(net_arch=[8])")
-    short = ("buffer_size:500", "learning_starts:150", "train_freq:10")
-    out = run("train", *options, *short, "-n", 400, "--eval-freq", 200, "--save-replay-buffer", cwd=tmp_path)
+def test_train_resume_enjoy_curve(tmp_path: Path, run: Callable[..., str]) -> None:
+    options = ("--algo", "qflex", "--env", "Pendulum-v1", "--seed", 1, "--eval-episodes", 1, "-params")
+    short = ("policy_kwargs:dict(net_arch=[8])", "buffer_size:500", "learning_starts:150", "train_freq:10")
+    out = run("train", *options, *short, "-n", 400, "--eval-freq", 200, "--save-replay-buffer")
     assert f"Loading hyperparameters from: {our_folder() / 'qflex.yml'}" in out
     folder = tmp_path / "logs/qflex/Pendulum-v1_1"
     assert curves.load_run(folder).eval_steps.tolist() == [200, 400]
 
-    out = run("train", *options, *short, "-n", 200, "-i", folder / "Pendulum-v1.zip", "--eval-freq", -1, cwd=tmp_path)
+    out = run("train", *options, *short, "-n", 200, "-i", folder / "Pendulum-v1.zip", "--eval-freq", -1)
     assert "Loading pretrained agent" in out and "Loading replay buffer" in out
     assert (tmp_path / "logs/qflex/Pendulum-v1_2/Pendulum-v1.zip").is_file()
 
-    out = run("enjoy", "--algo", "qflex", "--env", "Pendulum-v1", "-f", "logs", "--no-render", "-n", 200, cwd=tmp_path)
+    out = run("enjoy", "--algo", "qflex", "--env", "Pendulum-v1", "-f", "logs", "--no-render", "-n", 200)
     assert "1 Episodes" in out
 
-    out = run("curve", folder, cwd=tmp_path)
+    out = run("curve", folder)
     assert re.findall(r"^(.+?): (.+)$", out, re.MULTILINE) == [
         ("Model", str(folder / "Pendulum-v1.zip")),
         ("Config", str(folder / "Pendulum-v1/config.yml")),
@@ -56,45 +58,33 @@ def test_train_resume_enjoy_curve(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("algo", ["qflex", "crossq"])
-def test_optimize_with_many_environments(algo: str, tmp_path: Path) -> None:
+def test_optimize_with_many_environments(algo: str, tmp_path: Path, run: Callable[..., str]) -> None:
     conf = tmp_path / "conf.yml"
     conf.write_text("default: {n_timesteps: 100, policy: MlpPolicy, n_envs: 4, learning_starts: 40, buffer_size: 100}")
     search = ("-optimize", "--n-trials", 1, "--eval-episodes", 1, "-n", 80, "-conf", conf)
-    out = run("train", "--algo", algo, "--env", "Pendulum-v1", *search, cwd=tmp_path)
+    out = run("train", "--algo", algo, "--env", "Pendulum-v1", *search)
     assert "Number of finished trials:  1" in out and "gradient_steps:" in out
     assert len(list((tmp_path / "logs" / algo).glob("report_*.csv"))) == 1
 
 
-def test_compare(tmp_path: Path) -> None:
-    out = run(
-        "compare",
-        "--env",
-        "Pendulum-v1",
-        "--steps",
-        3300,
-        "--eval-episodes",
-        1,
-        "--algos",
-        "sac",
-        "qflex",
-        cwd=tmp_path,
-    )
+def test_compare_trains_in_processes_of_their_own(
+    tmp_path: Path, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    # This way needs no start-up file, so an installed one takes no part.
+    monkeypatch.setenv("SB3_QFLEX_ZOO", "0")
+    out = run("compare", "--env", "Pendulum-v1", "--steps", 3200, "--eval-episodes", 1, "--algos", "qflex")
     table = (tmp_path / "logs/compare_Pendulum-v1_1.csv").read_text().splitlines()
-    assert [line.split(",")[:2] for line in table[1:]] == [["sac", "0"], ["qflex", "0"]]
+    assert [line.split(",")[:3] for line in table[1:]] == [["qflex", "0", "3200"]]
     assert "logs/compare_Pendulum-v1_1.png" in out
     assert (tmp_path / "logs/compare_Pendulum-v1_1.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_compare_shows_why_a_run_failed(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "sb3_qflex", "compare", "--env", "Pendulom-v1", "--algos", "qflex"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )
-    assert done.returncode == 1
-    assert "you maybe meant Pendulum-v1" in done.stderr and "qflex_Pendulom-v1_1.log" in done.stderr
+def test_a_failed_run_says_why(tmp_path: Path) -> None:
+    failing = [sys.executable, "-c", "print('the reason'); raise SystemExit(3)"]
+    job = compare.Job("qflex", 0, failing, tmp_path / "qflex.log")
+    with pytest.raises(compare.TrainingError, match=r"ended with code 3; see .*qflex\.log:\nthe reason"):
+        list(compare.run_side_by_side([job], steps=10))
 
 
 def test_compare_refuses_an_algorithm_without_regime(capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,6 +131,22 @@ def test_run_is_read_as_written(tmp_path: Path) -> None:
     steps, means = curves.running_mean(run_)
     assert steps.tolist() == [20.0 + 10 * n for n in range(9)]
     assert means.tolist() == [0.5 + n for n in range(9)]
+
+
+def test_one_line_per_run_and_one_legend_entry_per_algorithm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(curves, "Figure", lambda **options: figures.append(Figure(**options)) or figures[-1])
+    runs = []
+    for number, label in enumerate(["qflex", "sac", "qflex"]):
+        write_run(tmp_path / f"A-v0_{number}", [float(number)] * 10)
+        runs.append(curves.load_run(tmp_path / f"A-v0_{number}", label=label))
+    curves.draw(runs, "A", tmp_path / "a.png")
+    axes = figures[0].axes[0]
+    legend = axes.get_legend()
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["qflex", "sac"]
+    training = [line for line in axes.lines if line.get_linestyle() == "-"]
+    assert [np.unique(line.get_ydata()).tolist() for line in training] == [[0.0], [1.0], [2.0]]
+    assert training[0].get_color() == training[2].get_color() != training[1].get_color()
 
 
 def test_summary_by_hand(tmp_path: Path) -> None:
