@@ -68,15 +68,25 @@ class FoldedMLP:
             features = F.batch_norm(features, *self._feature_norm)
         return F.linear(features, *self._feature_layer)
 
-    def propagate(self, z: th.Tensor) -> th.Tensor:
+    def buffers(self, batch_size: int) -> list[th.Tensor]:
+        """
+        Memory for the outputs of all layers but the first; reusing it over the N or K steps saves the allocations.
+
+        :param batch_size: B.
+        :return: One tensor (B, width) a layer.
+        """
+        return [weight.new_empty(batch_size, weight.shape[0]) for weight, _ in self.layers]
+
+    def propagate(self, z: th.Tensor, buffers: Sequence[th.Tensor | None] | None = None) -> th.Tensor:
         """
         Output of the network from its first layer's pre-activation.
 
-        :param z: Shape (B, width of the first layer); overwritten.
+        :param z: Shape (B, width of the first layer); overwritten with the activation.
+        :param buffers: From :meth:`buffers`: overwritten, the last one with the output.
         :return: Shape (B, output).
         """
-        for weight, bias in self.layers:
-            z = F.linear(F.relu_(z), weight, bias)
+        for (weight, bias), out in zip(self.layers, buffers or [None] * len(self.layers), strict=True):
+            z = th.addmm(bias, z.relu_(), weight.t(), out=out)
         return z
 
 
@@ -126,13 +136,15 @@ def folded_velocity(field: FoldedMLP, features: th.Tensor) -> Velocity:
 
     :param field: The folded field, whose inputs after the features are the action and t.
     :param features: Shape (B, F).
+    :return: Its result is overwritten by the next call.
     """
     hoisted = field.hoist(features)
-    action_weight = field.input_weight[:, :-1].t()
-    time_weight = field.input_weight[:, -1]
+    action_weight, time_weight = field.input_weight[:, :-1].t(), field.input_weight[:, -1].contiguous()
+    first, others = th.empty_like(hoisted), field.buffers(len(features))
 
     def velocity(t: float, actions: th.Tensor) -> th.Tensor:
-        return field.propagate(th.addmm(th.add(hoisted, time_weight, alpha=t), actions, action_weight))
+        z = th.add(hoisted, time_weight, alpha=t, out=first)
+        return field.propagate(z.addmm_(actions, action_weight), others)
 
     return velocity
 
@@ -145,26 +157,21 @@ def folded_q_gradient(critics: Sequence[FoldedMLP], features: th.Tensor) -> QGra
     :param features: Shape (B, F).
     """
     hoisted = [critic.hoist(features) for critic in critics]
+    activations = [
+        [th.empty_like(h), *critic.buffers(len(features))] for critic, h in zip(critics, hoisted, strict=True)
+    ]
+    q_values = features.new_empty(len(critics), len(features))
     # Picking the rows of each critic needs their number on the host, which would synchronise with a GPU at each
     # step; there every critic goes backward with the other rows at zero.
     backward = _backward_by_rows if features.device.type == "cpu" else _backward_by_mask
 
     def gradient(actions: th.Tensor) -> th.Tensor:
-        passes = [_forward(critic, h, actions) for critic, h in zip(critics, hoisted, strict=True)]
-        chosen = th.stack([q for q, _ in passes]).argmin(dim=0)
-        return backward(critics, [activations for _, activations in passes], chosen)
+        for critic, h, (first, *others), q in zip(critics, hoisted, activations, q_values, strict=True):
+            z = th.addmm(h, actions, critic.input_weight.t(), out=first)
+            q.copy_(critic.propagate(z, others).squeeze(1))
+        return backward(critics, [layers[:-1] for layers in activations], q_values.argmin(dim=0))
 
     return gradient
-
-
-def _forward(critic: FoldedMLP, hoisted: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, list[th.Tensor]]:
-    """Values (B,) and the activations of every hidden layer, (B, width) each."""
-    z = th.addmm(hoisted, actions, critic.input_weight.t())
-    activations = []
-    for weight, bias in critic.layers:
-        activations.append(F.relu_(z))
-        z = F.linear(activations[-1], weight, bias)
-    return z.squeeze(1), activations
 
 
 def _backward(critic: FoldedMLP, activations: list[th.Tensor]) -> th.Tensor:

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import torch as th
 from stable_baselines3.common.type_aliases import PyTorchObs
-from torch.autograd.graph import increment_version
 
 
 class _Check(NamedTuple):
@@ -55,10 +54,6 @@ class NonFiniteGuard:
         self.check(f"{name} loss", loss.detach(), update)
         self.check(f"gradient of the {name} loss", norm, update)
         _masked_step(optimizer, th.isfinite(loss.detach()) & th.isfinite(norm))
-        # Fused optimizers edit parameters without telling autograd, and the policy's folded networks, which are
-        # rebuilt when a version changes, would go stale.
-        for parameter in parameters:
-            increment_version(parameter)
 
     def raise_if_any(self, num_timesteps: int) -> None:
         """
