@@ -59,9 +59,7 @@ def test_policy_alone(tmp_path):
     model.policy.save(tmp_path / "policy")
     loaded = QFlexPolicy.load(tmp_path / "policy", device="cpu")
     obs = observations(model)
-    np.testing.assert_array_equal(
-        loaded.predict(obs, deterministic=True)[0], model.predict(obs, deterministic=True)[0]
-    )
+    np.testing.assert_array_equal(loaded.predict(obs, deterministic=True)[0], model.predict(obs, deterministic=True)[0])
     assert loaded.exploration == "ascent"
 
 
