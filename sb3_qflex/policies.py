@@ -332,7 +332,8 @@ class QFlexPolicy(BasePolicy):
         :param action: In the Box of the environment, shape (..., *action_space.shape).
         :return: float32, never outside [-1, 1].
         """
-        return np.clip(super().scale_action(np.asarray(action, dtype=np.float64)), -1.0, 1.0).astype(np.float32)
+        low, high = self._bounds()
+        return np.clip(2.0 * ((action - low) / (high - low)) - 1.0, -1.0, 1.0).astype(np.float32)
 
     def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
         """
@@ -341,8 +342,13 @@ class QFlexPolicy(BasePolicy):
         :param scaled_action: Shape (..., *action_space.shape).
         :return: In the Box's dtype, never outside it (SB3's formula can exceed ``high`` by rounding).
         """
-        low, high, dtype = self.action_space.low, self.action_space.high, self.action_space.dtype
-        return np.clip(super().unscale_action(np.asarray(scaled_action, dtype=np.float64)).astype(dtype), low, high)
+        low, high = self._bounds()
+        action = (low + 0.5 * (scaled_action + 1.0) * (high - low)).astype(self.action_space.dtype)
+        return np.clip(action, self.action_space.low, self.action_space.high)
+
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        # float64: in float32 the width is rounded, and an action of 1 can miss the end of the box.
+        return self.action_space.low.astype(np.float64), self.action_space.high.astype(np.float64)
 
 
 def _mark_as_modified(optimizer: th.optim.Optimizer, *_: Any) -> None:

@@ -375,7 +375,11 @@ class QFlex(OffPolicyAlgorithm):
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
         # A trained model has a policy that is better than random actions, whatever the step count says.
-        return super()._sample_action(0 if self._n_updates > 0 else learning_starts, action_noise, n_envs)
+        random_until = 0 if self._n_updates > 0 else learning_starts
+        _, scaled_action = super()._sample_action(random_until, action_noise, n_envs)
+        # Noise may come in float64: what is executed is what the buffer stores.
+        scaled_action = scaled_action.astype(np.float32)
+        return self.policy.unscale_action(scaled_action), scaled_action
 
     # --- Logging ---
 

@@ -1,0 +1,35 @@
+"""Every example runs with a tiny budget and leaves the model that it announces."""
+
+import runpy
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from sb3_qflex import QFlex
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+needs_myosuite = pytest.mark.skipif(find_spec("myosuite") is None, reason="MyoSuite is not installed")
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        pytest.param(
+            "train_myosuite",
+            "--steps 12 --n-envs 2 --learning-starts 8 --eval-episodes 1",
+            marks=[needs_myosuite, pytest.mark.filterwarnings("ignore")],
+        ),
+        ("her_dict_observations", "--steps 80 --bits 3"),
+        ("resume_training", "--steps 105"),
+        ("custom_network", "--steps 105"),
+    ],
+)
+def test_example(name, options, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [name, *options.split(), "--output", "model"])
+    runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    assert "model in model.zip" in capsys.readouterr().out
+    assert QFlex.load("model", device="cpu").num_timesteps >= 12
