@@ -12,6 +12,7 @@ from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
+from torch.distributions import Normal
 
 from sb3_qflex.batch_renorm import BatchRenorm
 
@@ -51,6 +52,19 @@ def renorm_mlp(
     mlp = nn.Sequential(*create_mlp(input_dim, output_dim, net_arch, activation_fn, pre_linear_modules=renorm))
     mlp.apply(init_linear)
     return mlp
+
+
+class SquashedGaussian(SquashedDiagGaussianDistribution):
+    """
+    SB3's distribution without torch's check of its arguments.
+
+    The check reads the device at each call, and stops at numbers that are not finite, which the guard of the training
+    step is there to mask and report.
+    """
+
+    def proba_distribution(self, mean_actions: th.Tensor, log_std: th.Tensor) -> "SquashedGaussian":
+        self.distribution = Normal(mean_actions, log_std.exp(), validate_args=False)
+        return self
 
 
 class SourceActor(BasePolicy):
@@ -93,7 +107,7 @@ class SourceActor(BasePolicy):
         self.activation_fn = activation_fn
         self.batch_norm_kwargs = batch_norm_kwargs
         self.action_dim = get_action_dim(action_space)
-        self.action_dist = SquashedDiagGaussianDistribution(self.action_dim)
+        self.action_dist = SquashedGaussian(self.action_dim)
         # The two heads are one Linear: the same distribution of initial weights, one matrix product less.
         self.net = renorm_mlp(features_dim, 2 * self.action_dim, net_arch, activation_fn, batch_norm_kwargs)
 

@@ -22,6 +22,7 @@ from stable_baselines3.common.type_aliases import (
     TrainFreq,
 )
 from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.patch_gym import _patch_env
 
 from sb3_qflex import replay, validation
 from sb3_qflex.guard import NonFiniteGuard
@@ -187,9 +188,9 @@ class QFlex(OffPolicyAlgorithm):
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         # Before SB3's own assertions, which do not say what was given.
-        wrapped = OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
-        validation.check_spaces(wrapped.observation_space, wrapped.action_space)
-        return wrapped
+        spaces_of = env if isinstance(env, VecEnv) else _patch_env(env)
+        validation.check_spaces(spaces_of.observation_space, spaces_of.action_space)
+        return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
         validation.check_choice("policy", policy_name, self.policy_aliases)

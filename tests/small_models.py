@@ -47,6 +47,33 @@ class BoxEnv(gym.Env):
         return self.observation_space.sample(), float(np.mean(action)), False, self.n_steps >= 10, {}
 
 
+class ReachEnv(gym.Env):
+    """A point in the plane that shall come near a goal; the action is its velocity."""
+
+    def __init__(self) -> None:
+        box = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self.observation_space = spaces.Dict({"observation": box, "achieved_goal": box, "desired_goal": box})
+        self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def _observation(self) -> dict[str, np.ndarray]:
+        return {"observation": self.position, "achieved_goal": self.position, "desired_goal": self.goal}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        super().reset(seed=seed)
+        self.position, self.goal = self.np_random.uniform(-1.0, 1.0, (2, 2)).astype(np.float32)
+        self.n_steps = 0
+        return self._observation(), {}
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        self.n_steps += 1
+        self.position = np.clip(self.position + 0.2 * action, -1.0, 1.0).astype(np.float32)
+        reward = float(self.compute_reward(self.position, self.goal, {}))
+        return self._observation(), reward, False, self.n_steps >= 10, {}
+
+    def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any) -> np.ndarray:
+        return -(np.linalg.norm(achieved_goal - desired_goal, axis=-1) > 0.2).astype(np.float32)
+
+
 def bit_flipping() -> BitFlippingEnv:
     return BitFlippingEnv(n_bits=4, continuous=True)
 

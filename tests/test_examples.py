@@ -22,7 +22,7 @@ needs_myosuite = pytest.mark.skipif(find_spec("myosuite") is None, reason="MyoSu
             "--steps 12 --n-envs 2 --learning-starts 8 --eval-episodes 1",
             marks=[needs_myosuite, pytest.mark.filterwarnings("ignore")],
         ),
-        ("her_dict_observations", "--steps 80 --bits 3"),
+        ("her_dict_observations", "--steps 100"),
         ("resume_training", "--steps 105"),
         ("custom_network", "--steps 105"),
     ],

@@ -76,10 +76,10 @@ def test_diagnostics_are_computed_once_per_dump(monkeypatch):
     monkeypatch.setattr(metrics, "flow_diagnostics", lambda *args: calls.append(1) or original(*args))
     # Four episodes end at each tenth step, and each of them dumps: one computation for all four.
     dumps = recorded(small_model(make_vec_env(BoxEnv, 4)), 160, log_interval=1)
-    assert len(calls) == 3
+    assert len(calls) == 4
     shown = [dump["q_flow"] for dump in dumps if "q_flow" in dump]
-    assert len(shown) == 12
-    assert len(set(shown)) == 3
+    assert len(shown) == 16
+    assert len(set(shown)) == 4
 
 
 def test_means_are_those_since_the_last_dump():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_models import BoxEnv, assert_same, bit_flipping, observations, parameters, small_model
+from small_models import BoxEnv, ReachEnv, assert_same, observations, parameters, small_model
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
@@ -13,7 +13,7 @@ from sb3_qflex import QFlex
 @pytest.mark.parametrize("her", [False, True], ids=["box", "her"])
 def test_batches_are_normalised_and_the_buffer_is_not(her, tmp_path):
     options = {"replay_buffer_class": HerReplayBuffer, "policy": "MultiInputPolicy"} if her else {}
-    make = bit_flipping if her else BoxEnv
+    make = ReachEnv if her else BoxEnv
     env = VecNormalize(make_vec_env(make, 2), gamma=0.9)
     model = small_model(env, gamma=0.9, **options).learn(60)
     assert model.get_vec_normalize_env() is env
