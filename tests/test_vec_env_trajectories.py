@@ -37,7 +37,7 @@ def assert_same(ours: Any, theirs: Any) -> None:
 
 def expected_info(info: dict[str, Any], extra: tuple[str, ...] = ()) -> dict[str, Any]:
     """What is left of DummyVecEnv's info."""
-    info = {"is_success": info["solved"], **info["rwd_dict"], **info}
+    info = {"is_success": info["solved"], "effort": float(info["rwd_dict"]["effort"]), **info}
     return {key: info[key] for key in (*ESSENTIAL, *extra) if key in info}
 
 

@@ -17,7 +17,7 @@ from sb3_qflex.vec_env.worker import EnvGroup
 
 try:
     import ray
-    from ray.exceptions import GetTimeoutError, RayActorError, RaySystemError
+    from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 except ImportError as error:  # pragma: no cover
     raise ImportError("backend='ray' needs Ray: pip install 'sb3-qflex[ray]'") from error
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 # Scheduling an actor waits for free resources, for ever if there are none.
 _START_SECONDS = 300.0
-_DEFAULT_OPTIONS = {"num_cpus": 1, "scheduling_strategy": "SPREAD"}
+_DEFAULT_OPTIONS: dict[str, Any] = {"num_cpus": 1, "scheduling_strategy": "SPREAD"}
 
 
 class EnvActor:
@@ -63,7 +63,7 @@ class RayWorker:
         self.rows = rows
         self.pending = False
         self.name = f"Ray worker {index} (environments {rows.start} to {rows.stop - 1})"
-        self._actor = ray.remote(EnvActor).options(**options).remote()
+        self._actor: Any = ray.remote(EnvActor).options(**options).remote()
         # None once the actor has answered, which shows that it was placed on a machine.
         self._timeout: float | None = _START_SECONDS
         self.request("build", env_fns)
@@ -101,7 +101,11 @@ class RayWorker:
                 f"{self.name} was not started within {_START_SECONDS:.0f} s. Free in the cluster: "
                 f"{ray.available_resources()}. Use fewer workers, or less for each through ray_options."
             ) from error
-        except (RayActorError, RaySystemError) as error:
+        except RayTaskError:
+            # The actor lives: an argument or answer could not be pickled. Ray names the original type and traceback.
+            self.pending = False
+            raise
+        except RayError as error:
             raise WorkerDiedError(f"{self.name} is gone: {error}") from error
         self._timeout = None
         self.pending = False
@@ -113,10 +117,14 @@ class RayWorker:
 
     def begin_close(self) -> None:
         """See ``Worker``."""
-        self._answer = self._actor.handle.remote("close")
+        # After ray.shutdown() there is nothing left to close, and asking would start a new cluster.
+        if ray.is_initialized():
+            self._answer = self._actor.handle.remote("close")
 
     def stop(self, seconds: float) -> None:
         """See ``Worker``."""
+        if not ray.is_initialized():
+            return
         if seconds > 0:
             ray.wait([self._answer], timeout=seconds)
         ray.kill(self._actor)
@@ -137,9 +145,9 @@ class RayBackend:
 
     def start(self, env_fns: list[bytes], rows: list[slice]) -> Iterator[RayWorker]:
         """See ``Backend``."""
-        cores, free = self._options["num_cpus"], ray.available_resources().get("CPU", 0)
-        if cores * len(rows) > free:
-            logger.warning("%d Ray workers of %s cores each wait until %s free ones suffice", len(rows), cores, free)
+        cores = self._options["num_cpus"] * len(rows)
+        if cores > self.cores:
+            logger.warning("Ray workers need %s cores, the cluster has %s: some wait until it grows", cores, self.cores)
         for index, (pickled, worker_rows) in enumerate(zip(env_fns, rows, strict=True)):
             yield RayWorker(pickled, index, worker_rows, self._options)
 

@@ -155,7 +155,9 @@ class EnvGroup:
         :param name: of an attribute of the outermost wrapper, as ``DummyVecEnv`` sets it
         :param value: to set
         """
-        return [setattr(env, name, value) for env in self._each(indices)]
+        for env in self._each(indices):
+            setattr(env, name, value)
+        return [None] * len(indices)
 
     def env_method(self, indices: Sequence[int], name: str, args: tuple, kwargs: dict[str, Any]) -> list[Any]:
         """
