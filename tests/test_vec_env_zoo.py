@@ -1,12 +1,14 @@
 """The choice of a VecEnv in RL Zoo's experiments."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from rl_zoo3.exp_manager import ExperimentManager
+from rl_zoo3.train import train
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from sb3_qflex.vec_env import WorkerVecEnv
@@ -117,6 +119,33 @@ def test_bad_choices_are_refused(tmp_path: Path) -> None:
         run = experiment(tmp_path, manager, entry)
         with pytest.raises(ValueError, match=message):
             run._preprocess_hyperparams(run.read_hyperparameters()[0])
+
+
+def test_the_zoos_train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "ppo.yml"
+    entry = {**ENTRY, "vec_env": "subproc"}
+    config.write_text(yaml.safe_dump({"Pendulum-v1": entry}))
+    arguments = (
+        f"--algo ppo --env Pendulum-v1 --vec-env worker --conf-file {config} -f {tmp_path / 'logs'} --eval-freq -1"
+    )
+    rest, choice = take_argument(["train", *arguments.split()])
+    manager = manager_class()
+    extend_manager(manager, choice)
+    monkeypatch.setattr("rl_zoo3.train.ExperimentManager", manager)
+    monkeypatch.setattr("sys.argv", rest)
+    built: list[VecEnv] = []
+    monkeypatch.setattr(manager, "create_envs", _remembering(manager.create_envs, built))
+    train()
+    assert [type(env.unwrapped) for env in built] == [WorkerVecEnv]
+    assert (tmp_path / "logs" / "ppo" / "Pendulum-v1_1" / "Pendulum-v1.zip").exists()
+
+
+def _remembering(create_envs: Callable[..., VecEnv], built: list[VecEnv]) -> Callable[..., VecEnv]:
+    def create(*args: Any, **kwargs: Any) -> VecEnv:
+        built.append(create_envs(*args, **kwargs))
+        return built[-1]
+
+    return create
 
 
 def test_the_argument_is_taken_from_the_command_line() -> None:

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -106,6 +107,21 @@ class FailingEnv(SampleEnv):
             raise SystemExit(3)
         if self.how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class BulkyEnv(SampleEnv):
+    """Its infos fill every pipe. The file tells how often it was closed."""
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self.file = file
+
+    def _info(self) -> dict[str, Any]:
+        return {"bulk": np.zeros(300_000)}
+
+    def close(self) -> None:
+        with self.file.open("a") as file:
+            file.write("closed\n")
 
 
 class UnpicklableError(Exception):

@@ -7,6 +7,7 @@ import multiprocessing as mp
 import os
 import pickle
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from multiprocessing import util
@@ -47,7 +48,8 @@ class ProcessWorker:
             self._process.start()
         finally:
             remote.close()
-        self.name = f"worker {index} (pid {self._process.pid}, environments {rows.start} to {rows.stop - 1})"
+        self.pid = self._process.pid
+        self.name = f"worker {index} (pid {self.pid}, environments {rows.start} to {rows.stop - 1})"
         self.request("build", env_fns)
 
     def attach(self, layout: BatchLayout, all_infos: bool, descriptor: int) -> None:
@@ -60,7 +62,7 @@ class ProcessWorker:
         """
         self.request("attach", layout, self.rows, all_infos)
         try:
-            send_handle(self._connection, descriptor, self._process.pid)
+            send_handle(self._connection, descriptor, self.pid)
         except OSError as error:
             raise self._died() from error
 
@@ -114,9 +116,10 @@ class ProcessWorker:
 
     def begin_close(self) -> None:
         """See ``Worker``."""
-        # Not request(): a step under way ends first, but its answer is of no use.
+        # Not request(): a step under way ends first, but nobody reads its answer, however large.
         with suppress(OSError):
             self._connection.send_bytes(_message("close", ()))
+        self._connection.close()
 
     def stop(self, seconds: float) -> None:
         """See ``Worker``."""
@@ -137,14 +140,16 @@ def run(connection: Connection) -> None:
     # Ctrl-C reaches the whole group of processes; the asking one decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     group = EnvGroup()
-    command = ""
-    try:
-        while command != "close":
+    # Either error: the other end is closed, as its process ended or dropped the VecEnv.
+    with suppress(EOFError, OSError):
+        while True:
             command, pickled = pickle.loads(connection.recv_bytes())
+            if command == "close":
+                break
             connection.send_bytes(_answer(group, connection, command, pickled))
-    # The other end is closed: its process ended or dropped the VecEnv.
-    except (EOFError, OSError):
-        group.handle("close")
+    ok, error = group.handle("close")
+    if not ok:
+        sys.stderr.write(error.trace)
 
 
 def _message(command: str, args: tuple) -> bytes:

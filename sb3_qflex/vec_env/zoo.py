@@ -43,13 +43,14 @@ def take_argument(argv: Sequence[str]) -> tuple[list[str], str | None]:
 
 def extend_manager(manager: type, choice: str | None = None) -> None:
     """
-    Teach the Zoo's experiment manager the ``vec_env`` keys. Doing so again only sets the choice.
+    Teach the Zoo's experiment manager the ``vec_env`` keys. Doing so again only sets the choice, if one is given.
 
     :param manager: ``rl_zoo3.exp_manager.ExperimentManager`` or a subclass
     :param choice: of the command line, None to leave it to the hyperparameters
     :raises ValueError: if the choice is unknown
     """
-    manager.vec_env_choice = None if choice is None else _known(choice)  # type: ignore[attr-defined]
+    if choice is not None or not hasattr(manager, "vec_env_choice"):
+        manager.vec_env_choice = choice and _known(choice)  # type: ignore[attr-defined]
     if not hasattr(manager._preprocess_hyperparams, "__wrapped__"):  # type: ignore[attr-defined]
         manager._preprocess_hyperparams = _choosing(manager._preprocess_hyperparams)  # type: ignore[attr-defined]
         manager.create_envs = _evaluating_here(manager.create_envs)  # type: ignore[attr-defined]
