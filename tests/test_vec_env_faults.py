@@ -188,32 +188,49 @@ def test_a_dropped_vec_env_ends_its_workers() -> None:
 
 PARENT = """
 import sys, time
+from pathlib import Path
 sys.path.insert(0, {folder!r})
 
 if __name__ == "__main__":
-    from vec_env_samples import sample_envs
+    from vec_env_samples import sample_envs, slow_envs
     from sb3_qflex.vec_env import WorkerVecEnv
 
-    env, second = (WorkerVecEnv(sample_envs(4), 2, {start_method!r}) for _ in range(2))
+    {body}
+"""
+RUNNING = """env, second = (WorkerVecEnv(sample_envs(4), 2, {start_method!r}) for _ in range(2))
     env.reset()
     print(*set(env.env_method("pid") + second.env_method("pid")), flush=True)
-    time.sleep(120)
-"""
+    time.sleep(120)"""
+BUILDING = "WorkerVecEnv(slow_envs(800, Path({file!r})), 2, 'fork')"
+
+
+def start_parent(folder: Path, body: str) -> subprocess.Popen:
+    script = folder / "parent.py"
+    script.write_text(PARENT.format(folder=str(Path(__file__).parent), body=body))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment)
 
 
 @pytest.mark.parametrize("start_method", ["fork", "forkserver"])
 def test_workers_end_with_a_killed_parent(start_method: str, tmp_path: Path) -> None:
-    script = tmp_path / "parent.py"
-    script.write_text(PARENT.format(folder=str(Path(__file__).parent), start_method=start_method))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment)
-    assert parent.stdout is not None
-    pids = [int(word) for word in parent.stdout.readline().split()]
-    assert len(pids) == 4 and all(map(is_running, pids))
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
+    with start_parent(tmp_path, RUNNING.format(start_method=start_method)) as parent:
+        assert parent.stdout is not None
+        pids = [int(word) for word in parent.stdout.readline().split()]
+        assert len(pids) == 4 and all(map(is_running, pids))
+        parent.kill()
     assert wait_until_gone(pids) == []
+
+
+def test_building_ends_with_a_killed_parent(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    with start_parent(tmp_path, BUILDING.format(file=str(log))) as parent:
+        while len(pids := set(map(int, log.read_text().split()))) < 2:
+            assert parent.poll() is None
+            time.sleep(0.05)
+        parent.kill()
+    # Building all of them would take two minutes.
+    assert wait_until_gone(list(pids)) == []
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -124,6 +125,16 @@ class BulkyEnv(SampleEnv):
             file.write("closed\n")
 
 
+class SlowEnv(SampleEnv):
+    """Takes its time to be built, and tells who is building."""
+
+    def __init__(self, file: Path):
+        super().__init__()
+        with file.open("a") as log:
+            log.write(f"{os.getpid()}\n")
+        time.sleep(0.3)
+
+
 class UnpicklableError(Exception):
     def __reduce__(self) -> Any:
         raise TypeError("not to be pickled")
@@ -135,3 +146,7 @@ def sample_envs(n_envs: int, **kwargs: Any) -> list[Callable[[], gym.Env]]:
 
 def failing_envs(n_envs: int, at: int, how: str) -> list[Callable[[], gym.Env]]:
     return [(lambda: FailingEnv(how)) if index == at else SampleEnv for index in range(n_envs)]
+
+
+def slow_envs(n_envs: int, file: Path) -> list[Callable[[], gym.Env]]:
+    return [lambda: SlowEnv(file) for _ in range(n_envs)]

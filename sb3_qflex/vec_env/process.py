@@ -139,7 +139,8 @@ def run(connection: Connection) -> None:
     """
     # Ctrl-C reaches the whole group of processes; the asking one decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    group = EnvGroup()
+    # Nothing is sent while environments are built: what there is to read is the end of the connection, or "close".
+    group = EnvGroup(is_abandoned=connection.poll)
     # Either error: the other end is closed, as its process ended or dropped the VecEnv.
     with suppress(EOFError, OSError):
         while True:

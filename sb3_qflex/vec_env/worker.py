@@ -2,7 +2,7 @@
 
 import pickle
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -21,13 +21,18 @@ Reply = tuple[bool, Any]
 
 
 class EnvGroup:
-    """A few environments stepped one after the other with ``DummyVecEnv``'s semantics."""
+    """
+    A few environments stepped one after the other with ``DummyVecEnv``'s semantics.
+
+    :param is_abandoned: whether the asking process is gone, asked while building, which can take minutes
+    """
 
     batch: Batch
     _info_keys: tuple[str, ...]
     _all_infos: bool
 
-    def __init__(self) -> None:
+    def __init__(self, is_abandoned: Callable[[], bool] = lambda: False) -> None:
+        self._is_abandoned = is_abandoned
         self.envs: list[gym.Env] = []
         # The environment in use, for error reports.
         self.current: int | None = None
@@ -40,6 +45,8 @@ class EnvGroup:
         """
         for index, env_fn in enumerate(pickle.loads(env_fns)):
             self.current = index
+            if self._is_abandoned():
+                raise ConnectionError("nobody waits for these environments any more")
             self.envs.append(_gymnasium_env(env_fn()))
         self.current = None
         if len({id(env.unwrapped) for env in self.envs}) != len(self.envs):
