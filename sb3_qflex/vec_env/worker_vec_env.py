@@ -5,10 +5,8 @@ written in C++ only, and PufferLib (several environments per worker) has its own
 none serves SB3 with many Python environments on a few cores, hence this one.
 """
 
-import multiprocessing as mp
-import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import cloudpickle
@@ -17,18 +15,16 @@ import numpy as np
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvObs, VecEnvStepReturn
 from stable_baselines3.common.vec_env.util import dict_to_obs, obs_space_info
 
+from sb3_qflex.vec_env.arguments import EnvFn, check_env_fns, check_workers, info_keys
 from sb3_qflex.vec_env.backend import Backend, Worker, split
 from sb3_qflex.vec_env.errors import WorkerDiedError
-from sb3_qflex.vec_env.infos import SUCCESS, decode_scalar
+from sb3_qflex.vec_env.infos import decode_scalar
 from sb3_qflex.vec_env.layout import BatchLayout
 from sb3_qflex.vec_env.process import ProcessBackend
 from sb3_qflex.vec_env.worker import StepReply
 
-BACKENDS = ("process", "ray")
 # Environments may write videos when they are closed.
 _CLOSE_SECONDS = 30.0
-
-EnvFn = Callable[[], gym.Env]
 
 
 class WorkerVecEnv(VecEnv):
@@ -74,12 +70,12 @@ class WorkerVecEnv(VecEnv):
         ray_options: dict[str, Any] | None = None,
     ):
         env_fns = list(env_fns)
-        _check_env_fns(env_fns)
-        _check_workers(n_workers, start_method, backend, ray_options)
+        check_env_fns(env_fns)
+        check_workers(n_workers, start_method, backend, ray_options)
         self.closed = False
         self._why_closed = "close() was called"
         self._all_infos = infos == "all"
-        self._info_keys = _info_keys(infos)
+        self._info_keys = info_keys(infos)
         self._unseen_keys = list(self._info_keys[1:])
         self._workers: list[Worker] = []
         try:
@@ -321,40 +317,3 @@ def _backend(name: str, start_method: str | None, ray_options: dict[str, Any] | 
     from sb3_qflex.vec_env.ray_backend import RayBackend
 
     return RayBackend(ray_options)
-
-
-def _info_keys(infos: str | Sequence[str]) -> tuple[str, ...]:
-    if infos == "all":
-        return ()
-    if infos == "essential":
-        return (SUCCESS,)
-    if isinstance(infos, str) or not all(isinstance(key, str) for key in infos):
-        raise ValueError(
-            f"infos: expected 'essential', 'all' or a sequence of names such as ['act_mag'], got {infos!r}"
-        )
-    return (SUCCESS, *dict.fromkeys(key for key in infos if key != SUCCESS))
-
-
-def _check_env_fns(env_fns: list[EnvFn]) -> None:
-    if not env_fns:
-        raise ValueError("env_fns: expected at least one function returning an environment, got an empty list")
-    for env_fn in env_fns:
-        if not callable(env_fn):
-            raise TypeError(f"env_fns: expected functions that return environments, got {env_fn!r}")
-
-
-def _check_workers(
-    n_workers: int | None, start_method: str | None, backend: str, ray_options: dict[str, Any] | None
-) -> None:
-    if n_workers is not None and (isinstance(n_workers, bool) or not isinstance(n_workers, int) or n_workers < 1):
-        raise ValueError(f"n_workers: expected a whole number of at least 1 or None, got {n_workers!r}")
-    if backend not in BACKENDS:
-        raise ValueError(f"backend: expected one of {BACKENDS}, got {backend!r}")
-    if backend == "process" and os.name != "posix":
-        raise ValueError("WorkerVecEnv needs Linux or macOS; use SB3's SubprocVecEnv here, or backend='ray'")
-    if start_method is not None and backend != "process":
-        raise ValueError(f"start_method is for backend='process', got {start_method!r} with backend={backend!r}")
-    if start_method not in (None, *mp.get_all_start_methods()):
-        raise ValueError(f"start_method: expected one of {mp.get_all_start_methods()}, got {start_method!r}")
-    if ray_options and backend != "ray":
-        raise ValueError(f"ray_options are for backend='ray', got {ray_options!r} with backend={backend!r}")
