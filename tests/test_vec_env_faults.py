@@ -162,7 +162,8 @@ def test_close_during_a_step(infos: str, tmp_path: Path) -> None:
     assert log.read_text().split() == ["closed"] * 4
 
 
-def test_a_step_interrupted_and_taken_again() -> None:
+@pytest.mark.parametrize("unnoticed", [False, True])
+def test_a_step_interrupted_and_taken_again(unnoticed: bool) -> None:
     env, undisturbed = make(sample_envs(4)), make(sample_envs(4))
     for one in (env, undisturbed):
         one.seed(1)
@@ -204,11 +205,30 @@ RUNNING = """env, second = (WorkerVecEnv(sample_envs(4), 2, {start_method!r}) fo
 BUILDING = "WorkerVecEnv(slow_envs(800, Path({file!r})), 2, 'fork')"
 
 
+INTERRUPTED = """import numpy as np
+    env = WorkerVecEnv(sample_envs(4), 2, "fork")
+    env.reset()
+    print("ready", flush=True)
+    try:
+        while True:
+            env.step(np.zeros((4, 2), np.float32))
+    except KeyboardInterrupt:
+        print(*env.get_attr("level"), env.step(np.zeros((4, 2), np.float32))[0].shape)
+        env.close()"""
+
+
 def start_parent(folder: Path, body: str) -> subprocess.Popen:
     script = folder / "parent.py"
     script.write_text(PARENT.format(folder=str(Path(__file__).parent), body=body))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    return subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
 
 
 @pytest.mark.parametrize("start_method", ["fork", "forkserver"])
@@ -219,6 +239,16 @@ def test_workers_end_with_a_killed_parent(start_method: str, tmp_path: Path) -> 
         assert len(pids) == 4 and all(map(is_running, pids))
         parent.kill()
     assert wait_until_gone(pids) == []
+
+
+def test_ctrl_c_leaves_the_environments_usable(tmp_path: Path) -> None:
+    with start_parent(tmp_path, INTERRUPTED) as parent:
+        assert parent.stdout is not None and parent.stdout.readline() == "ready\n"
+        time.sleep(0.2)
+        # As the terminal does: to every process of the group.
+        os.killpg(parent.pid, signal.SIGINT)
+        assert parent.stdout.read() == "0 0 0 0 (4, 3)\n"
+    assert parent.returncode == 0
 
 
 def test_building_ends_with_a_killed_parent(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from sb3_qflex.vec_env import shared_memory
 from sb3_qflex.vec_env.backend import available_cores
 from sb3_qflex.vec_env.errors import ErrorReport, WorkerDiedError
 from sb3_qflex.vec_env.layout import Batch, BatchLayout
-from sb3_qflex.vec_env.worker import EnvGroup
+from sb3_qflex.vec_env.worker import EnvGroup, Reply
 
 _KILL_SECONDS = 5.0
 
@@ -38,6 +38,8 @@ class ProcessWorker:
     def __init__(self, context: BaseContext, env_fns: bytes, index: int, rows: slice):
         self.rows = rows
         self.pending = False
+        # Answers carry the number of their request: Ctrl-C may fall between sending one and noting so.
+        self._number = 0
         self._connection, remote = context.Pipe()
         # A worker forked later must not keep this end open, or the worker here would never see it close.
         util.register_after_fork(self._connection, Connection.close)
@@ -69,8 +71,9 @@ class ProcessWorker:
     def request(self, command: str, *args: Any) -> None:
         """See ``Worker``."""
         self.discard()
+        self._number += 1
         try:
-            self._connection.send_bytes(_message(command, args))
+            self._connection.send_bytes(_message(self._number, command, args))
         except OSError as error:
             raise self._died() from error
         self.pending = True
@@ -87,13 +90,16 @@ class ProcessWorker:
         if self.pending:
             self._receive()
 
-    def _receive(self) -> Any:
-        try:
-            received = self._connection.recv_bytes()
-        except (EOFError, OSError) as error:
-            raise self._died() from error
+    def _receive(self) -> Reply:
+        number = -1
+        while number != self._number:
+            try:
+                received = self._connection.recv_bytes()
+            except (EOFError, OSError) as error:
+                raise self._died() from error
+            number, reply = pickle.loads(received)
         self.pending = False
-        return pickle.loads(received)
+        return reply
 
     def _died(self) -> WorkerDiedError:
         self._process.join(_KILL_SECONDS)
@@ -118,7 +124,7 @@ class ProcessWorker:
         """See ``Worker``."""
         # Not request(): a step under way ends first, but nobody reads its answer, however large.
         with suppress(OSError):
-            self._connection.send_bytes(_message("close", ()))
+            self._connection.send_bytes(_message(0, "close", ()))
         self._connection.close()
 
     def stop(self, seconds: float) -> None:
@@ -144,30 +150,30 @@ def run(connection: Connection) -> None:
     # Either error: the other end is closed, as its process ended or dropped the VecEnv.
     with suppress(EOFError, OSError):
         while True:
-            command, pickled = pickle.loads(connection.recv_bytes())
+            number, command, args = pickle.loads(connection.recv_bytes())
             if command == "close":
                 break
-            connection.send_bytes(_answer(group, connection, command, pickled))
+            connection.send_bytes(_answer(group, connection, number, command, args))
     ok, error = group.handle("close")
     if not ok:
         sys.stderr.write(error.trace)
 
 
-def _message(command: str, args: tuple) -> bytes:
+def _message(number: int, command: str, args: tuple) -> bytes:
     # Arguments on their own: what the worker cannot unpickle is then an error of this one command.
-    return pickle.dumps((command, cloudpickle.dumps(args)))
+    return pickle.dumps((number, command, cloudpickle.dumps(args)))
 
 
-def _answer(group: EnvGroup, connection: Connection, command: str, pickled: bytes) -> bytes:
+def _answer(group: EnvGroup, connection: Connection, number: int, command: str, pickled: bytes) -> bytes:
     try:
         args = pickle.loads(pickled)
         if command == "attach":
             layout, rows, all_infos = args
             args = (_map_batch(connection, layout).rows(rows), layout.info_keys, all_infos)
-        return cloudpickle.dumps(group.handle(command, *args))
+        return cloudpickle.dumps((number, group.handle(command, *args)))
     # An argument or answer that cannot be pickled.
     except Exception as error:
-        return cloudpickle.dumps((False, ErrorReport.of(error, group.current)))
+        return cloudpickle.dumps((number, (False, ErrorReport.of(error, group.current))))
 
 
 def _map_batch(connection: Connection, layout: BatchLayout) -> Batch:
