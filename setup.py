@@ -64,6 +64,8 @@ setup(
         "torch>=2.5",
         "gymnasium>=1.0",
         "numpy>=1.26",
+        "cloudpickle>=3",
+        "threadpoolctl>=3",
         "tqdm",
         "rich",
     ],

@@ -15,15 +15,22 @@ ZOO_COMMANDS = ("train", "enjoy", "plot_train", "plot_from_file", "all_plots")
 
 def run_zoo(argv: Sequence[str]) -> None:
     """
-    Run a command of RL Zoo.
+    Run a command of RL Zoo; ``--vec-env`` takes our choices too.
 
     :param argv: the command and its arguments
     """
+    from sb3_qflex.vec_env.zoo import extend_manager, take_argument
     from sb3_qflex.zoo.registration import register
 
+    try:
+        argv, vec_env = take_argument(argv)
+    except ValueError as error:
+        sys.exit(str(error))
     register()
     from rl_zoo3.cli import main as zoo_main
+    from rl_zoo3.exp_manager import ExperimentManager
 
+    extend_manager(ExperimentManager, vec_env)
     sys.argv = [f"{sys.argv[0]}", *argv]
     zoo_main()
 

@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
+from sb3_qflex.vec_env.zoo import extend_manager
 from sb3_qflex.zoo.hyperparameters import with_our_files
 
 #: Packages that put environment ids into Gymnasium's registry, and the function that does it (importing is enough
@@ -65,6 +66,7 @@ def _add_hyperparameter_files(exp_manager: ModuleType) -> None:
     manager = exp_manager.ExperimentManager
     if not hasattr(manager.__init__, "__wrapped__"):
         manager.__init__ = with_our_files(manager.__init__)
+    extend_manager(manager)
 
 
 EXTENSIONS: dict[str, Callable[[ModuleType], None]] = {
