@@ -20,24 +20,25 @@ from sb3_qflex import QFlex, QFlexPolicy
 
 
 @pytest.mark.parametrize(
-    ("train_freq", "gradient_steps", "n_envs", "updates"),
+    ("train_freq", "gradient_steps", "n_envs", "steps", "updates"),
     [
-        # 60 steps, 20 of them before learning starts; updates begin at the first rollout that ends after those.
-        (1, 1, 1, 40),
-        ((5, "step"), 2, 1, 16),
-        (5, -1, 1, 40),
-        ((1, "episode"), 3, 1, 12),
-        ((2, "episode"), -1, 1, 40),
-        (1, 1, 4, 10),
-        ((2, "step"), 3, 4, 15),
-        (3, -1, 3, 36),
-        (1, 0, 1, 0),
+        # 20 steps before learning starts; updates begin at the first rollout that ends after those, and the last
+        # rollout is a whole one.
+        (1, 1, 1, 60, 40),
+        ((5, "step"), 2, 1, 60, 16),
+        (5, -1, 1, 60, 40),
+        ((1, "episode"), 3, 1, 60, 12),
+        ((2, "episode"), -1, 1, 60, 40),
+        (1, 1, 4, 60, 10),
+        ((2, "step"), 3, 4, 64, 3 * 6),
+        (3, -1, 3, 63, 9 * 5),
+        (1, 0, 1, 60, 0),
     ],
 )
-def test_number_of_updates(train_freq, gradient_steps, n_envs, updates):
+def test_number_of_updates(train_freq, gradient_steps, n_envs, steps, updates):
     env = make_vec_env(BoxEnv, n_envs)
     model = small_model(env, train_freq=train_freq, gradient_steps=gradient_steps).learn(60)
-    assert model.num_timesteps == 60
+    assert model.num_timesteps == steps
     assert model._n_updates == updates
 
 
