@@ -1,0 +1,85 @@
+"""MyoSuite's hand and leg tasks with the paper's names; the dynamics, observations and rewards are MyoSuite's own."""
+
+from typing import Any
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+from gymnasium.utils import RecordConstructorArgs
+from numpy.typing import NDArray
+
+from sb3_qflex.envs.wrappers import SigmoidExcitation
+
+BAD_STATE = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
+
+
+class MyoTask(gym.Wrapper, RecordConstructorArgs):
+    """
+    MyoSuite's task with the conventions of this package.
+
+    ``info`` has the reward's terms, ``is_success`` (MyoSuite's ``solved``) and ``diverged``; MyoSuite's nested
+    copies of the observation are left out. When the simulation diverges the episode terminates with
+    ``info["diverged"]`` True, the observation of the step before and reward 0; ``divergences`` counts this.
+
+    :param env: A MyoSuite environment
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
+        self.divergences = 0
+        self._last_observation: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """
+        :param seed: Seed of the start states
+        :param options: Passed on; MyoSuite uses none
+        :return: First observation and an empty info
+        """
+        observation, _ = self.env.reset(seed=seed, options=options)
+        self._last_observation = np.asarray(observation, dtype=np.float32)
+        return self._last_observation.copy(), {}
+
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """
+        :param action: Of the action space, finite
+        :return: Observation, reward, whether the task ended, False and info
+        :raises ValueError: If the action is not finite
+        """
+        if not np.isfinite(action).all():
+            raise ValueError(f"the action must be finite, got {action}")
+        observation, reward, terminated, truncated, details = self.env.step(action)
+        observation = np.asarray(observation, dtype=np.float32)
+        # Finite in float32 as well: the sum of squares overflows far outside any observation of a body.
+        if self._bad_state() or not (np.isfinite(observation).all() and np.isfinite(reward)):
+            self.divergences += 1
+            return self._last_observation.copy(), 0.0, True, False, {"is_success": False, "diverged": True}
+        self._last_observation = observation
+        info = {name: value for name, value in details.items() if np.isscalar(value)}
+        info |= {"is_success": bool(details.get("solved", False)), "diverged": False}
+        return observation.copy(), float(reward), bool(terminated), bool(truncated), info
+
+    def _bad_state(self) -> bool:
+        return bool(self.unwrapped.data.warning.number[BAD_STATE].any())
+
+
+def make_myo(task: str, sigmoid: bool = False, render_mode: str | None = None, **kwargs: Any) -> gym.Env:
+    """
+    :param task: MyoSuite's id
+    :param sigmoid: Whether actions in [-1, 1] pass MyoSuite 2.x's excitation map; for tasks whose box is [0, 1]
+    :param render_mode: ``"rgb_array"``, ``"human"`` or None
+    :param kwargs: Passed on to MyoSuite
+    :return: The task without time limit, which the caller's registered id adds
+    :raises gymnasium.error.DependencyNotInstalled: If MyoSuite is not installed
+    """
+    try:
+        import myosuite  # noqa: F401 registers its ids
+    except ImportError as error:
+        raise gym.error.DependencyNotInstalled(
+            f"{task} is a task of MyoSuite (Apache-2.0): run `pip install myosuite`"
+        ) from error
+    env = gym.make(task, max_episode_steps=-1, disable_env_checker=True, render_mode=render_mode, **kwargs)
+    env = MyoTask(env)
+    return SigmoidExcitation(env) if sigmoid else env
