@@ -37,10 +37,11 @@ def run_round(env: gym.Env, steps: int, seed: int) -> Round:
     """
     env.action_space.seed(seed)
     env.reset(seed=seed)
-    simulated = hasattr(env.unwrapped, "data")
+    body: Any = env.unwrapped
+    simulated = hasattr(body, "data")
     total, bare, taken = 0.0, 0.0, 0
     while taken < steps:
-        start = _state(env.unwrapped) if simulated else None
+        start = _state(body) if simulated else None
         controls: list[NDArray[np.float64]] = []
         done = False
         while not done and taken < steps:
@@ -51,9 +52,9 @@ def run_round(env: gym.Env, steps: int, seed: int) -> Round:
             taken += 1
             done = terminated or truncated
             if simulated:
-                controls.append(env.unwrapped.data.ctrl.copy())
+                controls.append(body.data.ctrl.copy())
         if start is not None:
-            bare += _replay(env.unwrapped, start, controls)
+            bare += _replay(body, start, controls)
         env.reset()
     return Round(total, bare if simulated else None)
 
@@ -90,14 +91,18 @@ def benchmark_table(entries: Sequence[Entry], steps: int, rounds: int) -> str:
     """
     from sb3_qflex.envs.__main__ import table
 
-    rows: list[tuple[object, ...]] = [("id", "steps/s", "mj_step alone, steps/s", "time / mj_step")]
-    for entry in entries:
-        env = gym.make(entry.id)
-        run_round(env, steps, seed=0)
-        measured = [run_round(env, steps, seed=1 + index) for index in range(rounds)]
-        env.close()
-        speed = median(steps / taken.env for taken in measured)
-        bare = [(steps / taken.bare, taken.env / taken.bare) for taken in measured if taken.bare]
-        columns = [f"{median(values):{form}}" for values, form in zip(zip(*bare, strict=True), (".0f", ".2f"), strict=True)] if bare else ["-", "-"]
-        rows.append((entry.id, f"{speed:.0f}", *columns))
+    rows: list[tuple[str, ...]] = [("id", "steps/s", "mj_step alone, steps/s", "time / mj_step")]
+    rows += [(entry.id, *_speeds(entry, steps, rounds)) for entry in entries]
     return table(rows)
+
+
+def _speeds(entry: Entry, steps: int, rounds: int) -> tuple[str, str, str]:
+    env = gym.make(entry.id)
+    run_round(env, steps, seed=0)
+    measured = [run_round(env, steps, seed=1 + index) for index in range(rounds)]
+    env.close()
+    speed = f"{median(steps / taken.env for taken in measured):.0f}"
+    pairs = [(taken.env, taken.bare) for taken in measured if taken.bare is not None]
+    if not pairs:
+        return speed, "-", "-"
+    return speed, f"{median(steps / bare for _, bare in pairs):.0f}", f"{median(own / bare for own, bare in pairs):.2f}"

@@ -16,7 +16,7 @@ short name or in a clone of its repository::
 import importlib.util
 import os
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,8 +103,9 @@ class Asset:
         set_now = os.environ.get(ASSETS_VARIABLE)
         state = f"{ASSETS_VARIABLE} is {set_now!r}" if set_now else f"{ASSETS_VARIABLE} is not set"
         return (
-            f"Get {self.name} (licence {self.licence}): {command}run {clone}, with {ASSETS_VARIABLE} the folder you keep "
-            f"models in ({state}), or pass {self.argument}=<your copy of {Path(self.repository_file).name}>."
+            f"Get {self.name} (licence {self.licence}): {command}run {clone}, with {ASSETS_VARIABLE} naming the "
+            f"folder you keep models in ({state}), or pass {self.argument}=<your copy of "
+            f"{Path(self.repository_file).name}>."
         )
 
 
@@ -147,7 +148,7 @@ def compiled_model(path: Path, timestep: float) -> "mujoco.MjModel":
     return _compile(str(path), path.stat().st_mtime_ns, timestep)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compile(path: str, modified: int, timestep: float) -> "mujoco.MjModel":
     import mujoco
 

@@ -26,8 +26,8 @@ class MSHuman700(BodyEnv):
     to ±100 of each muscle (700 each); time, phase; positions of pelvis and sternum; target qpos minus qpos (85).
     Reward: with the mass-weighted mean v of the bodies' velocities and the motion's target q*, v* of the step,
     5 (-(v_y)² - (speed - v_x)²) - 50 Σ_{37 leg, torso, arm joints} (q* - q)² - 0.1 ‖v* - qvel‖ - ‖act‖ / 700
-    + 100 while healthy. Healthy: pelvis above 0.6 m, sternum above 1 m, |qpos[3:6]| < ``max_rotation`` and ‖q* - q‖ < 3;
-    the episode ends when it is not.
+    + 100 while healthy. Healthy: pelvis above 0.6 m, sternum above 1 m, |qpos[3:6]| < ``max_rotation``,
+    ‖q* - q‖ < 3; the episode ends when it is not.
 
     As in the authors' code, the target of a step is the motion at the step's beginning, and the phase counts time
     since the reset in cycles, wherever in the cycle the reset was. Unlike there, the limit of 6 s truncates.
@@ -69,9 +69,7 @@ class MSHuman700(BodyEnv):
         self._target = self.motion.at(0.0)
         self._start_time = 0.0
         super().__init__(**kwargs)
-        EzPickle.__init__(
-            self, motion_path=motion_path, target_speed=target_speed, max_rotation=max_rotation, **kwargs
-        )
+        EzPickle.__init__(self, motion_path=motion_path, target_speed=target_speed, max_rotation=max_rotation, **kwargs)
 
     def _resolve_names(self) -> None:
         self._pelvis = self.data.body("pelvis").xpos
@@ -157,9 +155,7 @@ class MSHuman700Tracking(MSHuman700):
     :raises ValueError: If no motion is given
     """
 
-    def __init__(
-        self, motion_path: str | Path | None = None, target_speed: float | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, motion_path: str | Path | None = None, target_speed: float | None = None, **kwargs: Any) -> None:
         if motion_path is None:
             raise ValueError(
                 "motion_path= is needed: no public running or dancing motion for MS-Human-700 was found. Pass an .npz "

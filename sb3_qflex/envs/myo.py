@@ -1,5 +1,6 @@
 """MyoSuite's hand and leg tasks with the paper's names; the dynamics, observations and rewards are MyoSuite's own."""
 
+from math import isfinite
 from typing import Any
 
 import gymnasium as gym
@@ -40,7 +41,7 @@ class MyoTask(gym.Wrapper, RecordConstructorArgs):
         """
         observation, _ = self.env.reset(seed=seed, options=options)
         self._last_observation = np.asarray(observation, dtype=np.float32)
-        return self._last_observation.copy(), {}
+        return self._last_observation, {}
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """
@@ -51,18 +52,18 @@ class MyoTask(gym.Wrapper, RecordConstructorArgs):
         if not np.isfinite(action).all():
             raise ValueError(f"the action must be finite, got {action}")
         observation, reward, terminated, truncated, details = self.env.step(action)
-        observation = np.asarray(observation, dtype=np.float32)
-        # Finite in float32 as well: the sum of squares overflows far outside any observation of a body.
-        if self._bad_state() or not (np.isfinite(observation).all() and np.isfinite(reward)):
+        observation, reward = np.asarray(observation, dtype=np.float32), float(reward)
+        if self._bad_state() or not (np.isfinite(observation).all() and isfinite(reward)):
             self.divergences += 1
-            return self._last_observation.copy(), 0.0, True, False, {"is_success": False, "diverged": True}
+            return self._last_observation, 0.0, True, False, {"is_success": False, "diverged": True}
         self._last_observation = observation
         info = {name: value for name, value in details.items() if np.isscalar(value)}
         info |= {"is_success": bool(details.get("solved", False)), "diverged": False}
-        return observation.copy(), float(reward), bool(terminated), bool(truncated), info
+        return observation, reward, bool(terminated), bool(truncated), info
 
     def _bad_state(self) -> bool:
-        return bool(self.unwrapped.data.warning.number[BAD_STATE].any())
+        body: Any = self.unwrapped
+        return bool(body.data.warning.number[BAD_STATE].any())
 
 
 def make_myo(task: str, sigmoid: bool = False, render_mode: str | None = None, **kwargs: Any) -> gym.Env:

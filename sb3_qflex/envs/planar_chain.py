@@ -133,9 +133,7 @@ class PlanarChain(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
                 raise ValueError(f"reset option {name!r} must be finite and of shape {shapes[name]}, got {value!r}")
             setattr(self, name, array)
 
-    def step(
-        self, action: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """
         :param action: (n,) in [-1, 1]
         :return: Observation, reward in [-2, 0], False (never terminates), False (the time limit truncates), info

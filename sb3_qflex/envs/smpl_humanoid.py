@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from sb3_qflex.envs.body import BodyEnv, Terms
 from sb3_qflex.envs.models import SMPL_HUMANOID
-from sb3_qflex.envs.tolerance import tolerance
+from sb3_qflex.envs.tolerance import linear
 
 INF = float("inf")
 BODIES = 24
@@ -70,9 +70,9 @@ class SMPLHumanoidJump(BodyEnv):
         return np.concatenate([positions[0, 2:], turned[1:].ravel()])
 
     def _reward(self) -> tuple[float, Terms]:
-        height = float(tolerance(self._head[2], JUMP_HEIGHT, JUMP_HEIGHT + 0.1, JUMP_HEIGHT, "linear", 0.01))
-        upright = float(tolerance(self._chest[7], 0.9, INF, 1.9, "linear", 0.0))
-        velocity = float(tolerance(self._com_velocity[2], 5.0, INF, 5.0, "linear", 0.0))
+        height = linear(float(self._head[2]), JUMP_HEIGHT, JUMP_HEIGHT + 0.1, JUMP_HEIGHT, value_at_margin=0.01)
+        upright = linear(float(self._chest[7]), 0.9, INF, 1.9)
+        velocity = linear(float(self._com_velocity[2]), 5.0, INF, 5.0)
         return height * upright * velocity, {"height": height, "upright": upright, "velocity": velocity}
 
     def _fallen(self) -> bool:

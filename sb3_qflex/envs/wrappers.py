@@ -20,7 +20,7 @@ class OverActuated(gym.ActionWrapper, RecordConstructorArgs):
     """
     Drive each actuator by the mean of ``copies`` redundant ones, which multiplies |A| and changes nothing else.
 
-    Actions ``copies * i`` to ``copies * i + copies - 1`` drive actuator i of the wrapped environment. Independent
+    Its actions are float32. Actions ``copies * i`` to ``copies * i + copies - 1`` drive actuator i of the wrapped environment. Independent
     noise on the copies reaches it with its variance divided by ``copies``.
 
     :param env: Environment with a one-dimensional Box action space
@@ -35,9 +35,8 @@ class OverActuated(gym.ActionWrapper, RecordConstructorArgs):
         gym.ActionWrapper.__init__(self, env)
         space = _flat_box(env, "OverActuated")
         self.copies = copies
-        self.action_space = spaces.Box(
-            np.repeat(space.low, copies), np.repeat(space.high, copies), dtype=space.dtype.type
-        )
+        low, high = np.repeat(space.low, copies), np.repeat(space.high, copies)
+        self.action_space = spaces.Box(low, high, dtype=np.float32)
 
     def action(self, action: NDArray[Any]) -> NDArray[Any]:
         """
@@ -71,5 +70,5 @@ class SigmoidExcitation(gym.ActionWrapper, RecordConstructorArgs):
         :param action: (|A|,) in [-1, 1]
         :return: (|A|,) excitations in (0, 1)
         """
-        action = np.clip(np.asarray(action, dtype=np.float32), -1.0, 1.0)
-        return 1.0 / (1.0 + np.exp(-5.0 * (action - 0.5)))
+        scaled = 5.0 * (np.clip(action, -1.0, 1.0) - 0.5)
+        return (1.0 / (1.0 + np.exp(-scaled))).astype(np.float32)
