@@ -75,7 +75,7 @@ def _body(id: str, constructor: str, sizes: tuple[int, int, int], *assets: Asset
     )
 
 
-def _myo(id: str, task: str, sizes: tuple[int, int, int], bounds: tuple[float, float], sigmoid: bool = False) -> Entry:
+def _myo(id: str, sizes: tuple[int, int, int], bounds: tuple[float, float], **kwargs: Any) -> Entry:
     observations, actions, steps = sizes
     return Entry(
         id=id,
@@ -86,17 +86,19 @@ def _myo(id: str, task: str, sizes: tuple[int, int, int], bounds: tuple[float, f
         steps=steps,
         licence="Apache-2.0",
         packages=("mujoco", "myosuite"),
-        kwargs={"task": task, "sigmoid": sigmoid} if sigmoid else {"task": task},
+        kwargs=kwargs,
     )
 
 
+_PEN = {"task": "myoHandPenTwirlRandom-v0", "camera_name": "hand_top"}
+_LEG = {"task": "myoLegWalk-v0", "camera_name": "side_view"}
 _MS_HUMAN = {"bounds": (0.0, 1.0), "packages": ("scipy",)}
 _NO_MOTION = "pass motion_path=<your motion>: no public motion of this kind for MS-Human-700 was found"
 
 CATALOGUE: tuple[Entry, ...] = (
-    _myo("MyoHandPenTwirl-v0", "myoHandPenTwirlRandom-v0", (83, 39, 50), (-1.0, 1.0)),
-    _myo("MyoLegWalk-v0", "myoLegWalk-v0", (403, 80, 1000), (0.0, 1.0)),
-    _myo("MyoLegWalkSigmoid-v0", "myoLegWalk-v0", (403, 80, 1000), (-1.0, 1.0), sigmoid=True),
+    _myo("MyoHandPenTwirl-v0", (83, 39, 50), (-1.0, 1.0), **_PEN),
+    _myo("MyoLegWalk-v0", (403, 80, 1000), (0.0, 1.0), **_LEG),
+    _myo("MyoLegWalkSigmoid-v0", (403, 80, 1000), (-1.0, 1.0), sigmoid=True, **_LEG),
     _body("H1Run-v0", "h1:H1Run", (51, 19, 1000), models.H1_RUN),
     _body("H1BalanceSimple-v0", "h1:H1BalanceSimple", (64, 19, 1000), models.H1_BALANCE),
     _body("SMPLHumanoidJump-v0", "smpl_humanoid:SMPLHumanoidJump", (358, 69, 300), models.SMPL_HUMANOID),

@@ -66,10 +66,13 @@ class MyoTask(gym.Wrapper, RecordConstructorArgs):
         return bool(body.data.warning.number[BAD_STATE].any())
 
 
-def make_myo(task: str, sigmoid: bool = False, render_mode: str | None = None, **kwargs: Any) -> gym.Env:
+def make_myo(
+    task: str, sigmoid: bool = False, camera_name: str | None = None, render_mode: str | None = None, **kwargs: Any
+) -> gym.Env:
     """
     :param task: MyoSuite's id
     :param sigmoid: Whether actions in [-1, 1] pass MyoSuite 2.x's excitation map; for tasks whose box is [0, 1]
+    :param camera_name: Camera of the model to render from; None is the free camera
     :param render_mode: ``"rgb_array"``, ``"human"`` or None
     :param kwargs: Passed on to MyoSuite
     :return: The task without time limit, which the caller's registered id adds
@@ -82,5 +85,7 @@ def make_myo(task: str, sigmoid: bool = False, render_mode: str | None = None, *
             f"{task} is a task of MyoSuite (Apache-2.0): run `pip install myosuite`"
         ) from error
     env = gym.make(task, max_episode_steps=-1, disable_env_checker=True, render_mode=render_mode, **kwargs)
+    body: Any = env.unwrapped
+    body.render_camera = camera_name
     env = MyoTask(env)
     return SigmoidExcitation(env) if sigmoid else env

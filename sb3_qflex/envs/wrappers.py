@@ -20,8 +20,8 @@ class OverActuated(gym.ActionWrapper, RecordConstructorArgs):
     """
     Drive each actuator by the mean of ``copies`` redundant ones, which multiplies |A| and changes nothing else.
 
-    Its actions are float32. Actions ``copies * i`` to ``copies * i + copies - 1`` drive actuator i of the wrapped environment. Independent
-    noise on the copies reaches it with its variance divided by ``copies``.
+    Its actions are float32; ``copies * i`` to ``copies * i + copies - 1`` drive actuator i of the wrapped
+    environment. Independent noise on the copies reaches it with its variance divided by ``copies``.
 
     :param env: Environment with a one-dimensional Box action space
     :param copies: Redundant actuators for each, at least 1
