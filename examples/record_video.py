@@ -1,7 +1,7 @@
 """Record an episode as an mp4, of random actions or of a trained model.
 
     MUJOCO_GL=egl python examples/record_video.py H1Run-v0 h1.mp4 --steps 100
-    MUJOCO_GL=egl python examples/record_video.py H1Run-v0 h1.mp4 --algo qflex --model logs/qflex/H1Run-v0_1/best_model.zip
+    MUJOCO_GL=egl python examples/record_video.py H1Run-v0 h1.mp4 --algo qflex --model best_model.zip
 
 On a CPU a frame takes about a second with shadows and a third of it without; they are off unless asked for. A file
 that ends in .png gets the first frame only.
@@ -15,6 +15,7 @@ from typing import Any
 import gymnasium as gym
 import imageio.v2 as imageio
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 import sb3_qflex.envs  # noqa: F401 registers the ids
@@ -69,12 +70,14 @@ def main() -> None:
     parser.add_argument("--shadows", action="store_true", help="as the model asks for them; slow")
     parser.add_argument("--algo", choices=["qflex", "sac", "ppo", "crossq", "tqc"], default="qflex")
     parser.add_argument("--model", type=Path, help="trained model; random actions without")
-    parser.add_argument("--kwargs", nargs="*", default=[], metavar="NAME=VALUE", help="arguments of the environment")
+    parser.add_argument(
+        "--kwargs", nargs="*", default=["{}"], metavar="'NAME: VALUE'", help="arguments of the environment"
+    )
     chosen = parser.parse_args()
     if chosen.output.suffix not in (".mp4", ".png") or chosen.output.exists():
         parser.error(f"{chosen.output} must end in .mp4 or .png and must not exist yet")
 
-    env = gym.make(chosen.id, render_mode="rgb_array", **dict(pair.split("=", 1) for pair in chosen.kwargs))
+    env = gym.make(chosen.id, render_mode="rgb_array", **yaml.safe_load("\n".join(chosen.kwargs)))
     body: Any = env.unwrapped
     if hasattr(body, "model") and not chosen.shadows:
         body.model.vis.quality.shadowsize = 0
@@ -83,7 +86,8 @@ def main() -> None:
     if chosen.output.suffix == ".png":
         imageio.imwrite(chosen.output, next(pictures))
     else:
-        with imageio.get_writer(chosen.output, fps=env.metadata["render_fps"], macro_block_size=None) as video:
+        video: Any = imageio.get_writer(chosen.output, fps=env.metadata["render_fps"], macro_block_size=1)
+        with video:
             for picture in pictures:
                 video.append_data(picture)
     env.close()

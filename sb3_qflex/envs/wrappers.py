@@ -35,7 +35,7 @@ class OverActuated(gym.ActionWrapper, RecordConstructorArgs):
         gym.ActionWrapper.__init__(self, env)
         space = _flat_box(env, "OverActuated")
         self.copies = copies
-        low, high = np.repeat(space.low, copies), np.repeat(space.high, copies)
+        low, high = (np.repeat(bound, copies).astype(np.float32) for bound in (space.low, space.high))
         self.action_space = spaces.Box(low, high, dtype=np.float32)
 
     def action(self, action: NDArray[Any]) -> NDArray[Any]:
