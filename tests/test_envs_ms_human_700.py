@@ -189,6 +189,6 @@ def test_motion_that_would_end_at_once_is_refused(motion, tmp_path):
     motion = {**motion, "qpos_traj": motion["qpos_traj"].copy()}
     motion["qpos_traj"][:, 5] += 0.5
     np.savez(path, **motion)
-    with pytest.raises(ValueError, match="max_rotation=0.4 must be above"):
+    with pytest.raises(ValueError, match=r"max_rotation=0\.4 must be above"):
         make("MSHuman700Dance-v0", motion_path=path)
     make("MSHuman700Dance-v0", motion_path=path, max_rotation=1.0)

@@ -124,7 +124,7 @@ def test_step_is_fifteen_substeps_with_sensors_brought_up_to_date(env):
     beside.qpos[:], beside.qvel[:] = env.data.qpos, env.data.qvel
     action = np.linspace(-0.3, 0.3, 69, dtype=np.float32)
     for _ in range(2):
-        observation, reward, _, _, info = env.step(action)
+        observation, _, _, _, info = env.step(action)
         beside.ctrl[:] = action
         for _ in range(15):
             mujoco.mj_step(env.model, beside)

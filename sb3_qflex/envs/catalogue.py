@@ -85,7 +85,7 @@ def _myo(id: str, sizes: tuple[int, int, int], bounds: tuple[float, float], **kw
         bounds=bounds,
         steps=steps,
         licence="Apache-2.0",
-        packages=("mujoco", "myosuite"),
+        packages=("myosuite",),
         kwargs=kwargs,
     )
 
