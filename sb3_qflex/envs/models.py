@@ -98,14 +98,15 @@ class Asset:
         """
         :return: Where to get the file, under which licence, and the command or argument that makes it found
         """
-        clone = f'`git clone https://github.com/{self.repository} "${ASSETS_VARIABLE}/{self._clone}"`'
-        command = "run `pip install mujoco-menagerie` (downloads it once), or " if self.menagerie else ""
-        set_now = os.environ.get(ASSETS_VARIABLE)
-        state = f"{ASSETS_VARIABLE} is {set_now!r}" if set_now else f"{ASSETS_VARIABLE} is not set"
+        root = os.environ.get(ASSETS_VARIABLE)
+        prepare = "" if root else f"export {ASSETS_VARIABLE}=~/models && "
+        state = f"is {root!r}" if root else "is not set"
+        clone = f'git clone https://github.com/{self.repository} "${ASSETS_VARIABLE}/{self._clone}"'
+        install = "`pip install mujoco-menagerie` (downloads it on first use), or " if self.menagerie else ""
         return (
-            f"Get {self.name} (licence {self.licence}): {command}run {clone}, with {ASSETS_VARIABLE} naming the "
-            f"folder you keep models in ({state}), or pass {self.argument}=<your copy of "
-            f"{Path(self.repository_file).name}>."
+            f"Get {self.name} (licence {self.licence}) by {install}`{prepare}{clone}`, or pass "
+            f"{self.argument}=<your copy of {Path(self.repository_file).name}>. {ASSETS_VARIABLE}, the folder "
+            f"models are kept in, {state}."
         )
 
 
@@ -158,7 +159,7 @@ def _compile(path: str, modified: int, timestep: float) -> "mujoco.MjModel":
 
 
 H1_RUN = Asset(
-    name="the Unitree H1 running scene of HumanoidBench",
+    name="the Unitree H1 walking scene of HumanoidBench",  # its running scene is the same but for the name
     licence="MIT, robot files BSD-3-Clause",
     argument="model_path",
     folder_file="h1/envs/h1_pos_walk.xml",
