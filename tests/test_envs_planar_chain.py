@@ -55,6 +55,18 @@ def test_start_is_straight_and_the_target_reachable():
         assert 0.3 <= np.linalg.norm(env.target) <= 0.9
 
 
+def test_every_target_can_be_reached_in_half_an_episode():
+    env = PlanarChain(n_links=100)
+    for seed in range(20):
+        env.reset(seed=seed)
+        # One half of the links to either side of the target's direction, so that they add up to its distance.
+        bend = np.arccos(np.linalg.norm(env.target)) * np.repeat([1, -1], 50)
+        goal = np.arctan2(env.target[1], env.target[0]) + bend
+        for _ in range(25):
+            *_, info = env.step(((goal - env.angles + np.pi) % (2 * np.pi) - np.pi).clip(-0.2, 0.2) / 0.2)
+        assert info["is_success"], info
+
+
 def test_registered_episode_is_truncated_after_fifty_steps():
     env = gym.make("PlanarChain-v0", n_links=4)
     env.reset(seed=0)
