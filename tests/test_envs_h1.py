@@ -1,9 +1,10 @@
 """Unitree H1: rewards and ends worked out by hand at chosen states, and steps against MuJoCo run beside them."""
 
-import mujoco
 import numpy as np
 import pytest
 from envs_assets import make, needs
+
+mujoco = pytest.importorskip("mujoco")
 
 # Straight legs and arms, upright: the head's site is 0.7 m above the pelvis.
 JOINTS = [0.0] * 19

@@ -1,9 +1,10 @@
 """The 700-muscle body: reward and end at states on and off the motion, observation against MuJoCo run beside it."""
 
-import mujoco
 import numpy as np
 import pytest
 from envs_assets import ENTRIES, make, needs
+
+mujoco = pytest.importorskip("mujoco")
 
 pytestmark = needs("MSHuman700Walk-v0")
 

@@ -2,10 +2,11 @@
 
 from xml.etree import ElementTree
 
-import mujoco
 import numpy as np
 import pytest
 from envs_assets import make, needs
+
+mujoco = pytest.importorskip("mujoco")
 
 pytestmark = needs("SMPLHumanoidJump-v0")
 

@@ -12,18 +12,10 @@ from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
+from sb3_qflex.envs.divergence import has_bad_state, is_finite
 from sb3_qflex.envs.models import Asset, compiled_model
 
 Terms = dict[str, float]
-
-# MuJoCo resets a simulation with a bad state by itself and leaves only these counters behind.
-BAD_STATE = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
-
-
-def _is_finite(values: NDArray[np.floating]) -> bool:
-    # One BLAS call in place of isfinite().all(). It also refuses float32 values beyond 1e19, where the square
-    # overflows: MuJoCo itself calls a simulation unstable from 1e10 on.
-    return isfinite(float(values.dot(values)))
 
 
 class BodyEnv(MujocoEnv, EzPickle):
@@ -31,7 +23,7 @@ class BodyEnv(MujocoEnv, EzPickle):
     A body on MuJoCo whose subclass gives start state, observation, reward and end.
 
     As with ``MujocoEnv``, quantities MuJoCo derives from the state (positions of bodies, sensors, muscle lengths)
-    are those of the last substep's start, like in the original environments; ``qpos``, ``qvel`` and ``act`` are the
+    are those of the last substep's start, like in the environments of the paper; ``qpos``, ``qvel`` and ``act`` are the
     new ones. When the simulation diverges the episode terminates with ``info["diverged"]`` True, the observation of
     the step before and reward 0; ``divergences`` counts how often this happened.
 
@@ -83,7 +75,6 @@ class BodyEnv(MujocoEnv, EzPickle):
             self._require_camera(camera_name)
         self._resolve_names()
         self.divergences = 0
-        self._bad_states = self.data.warning.number[BAD_STATE]
         self._options: dict[str, Any] = {}
         self._last_observation = np.zeros(self.observation_size, dtype=np.float32)
 
@@ -147,12 +138,12 @@ class BodyEnv(MujocoEnv, EzPickle):
         :raises ValueError: If the action is not finite or of another shape
         """
         action = np.asarray(action)
-        if action.shape != (self.model.nu,) or not _is_finite(action):
+        if action.shape != (self.model.nu,) or not is_finite(action):
             raise ValueError(f"the action must be {self.model.nu} finite numbers, got shape {action.shape}: {action}")
         self._advance(self._control(action))
         observation = self._observe().astype(np.float32, copy=False)
         reward, terms = self._reward()
-        if any(self._bad_states.tolist()) or not (_is_finite(observation) and isfinite(reward)):
+        if has_bad_state(self.data) or not (is_finite(observation) and isfinite(reward)):
             self.divergences += 1
             return self._last_observation, 0.0, True, False, {"diverged": True}
         self._last_observation = observation

@@ -113,8 +113,9 @@ class MSHuman700(BodyEnv):
         data = self.data
         error = self._target[0] - data.qpos
         forward, sideways = (self._mass_share @ data.cvel[:, 3:5]).tolist()
+        slower = self.target_speed - forward
         terms = {
-            "velocity": -5.0 * (sideways**2 + (self.target_speed - forward) ** 2),
+            "velocity": -5.0 * (sideways * sideways + slower * slower),
             "posture": -50.0 * float(np.square(error[self._tracked]).sum()),
             "joint_velocity": -0.1 * float(np.linalg.norm(self._target[1] - data.qvel)),
             "activation": -float(np.linalg.norm(data.act)) / self.model.na,

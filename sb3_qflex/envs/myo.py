@@ -4,14 +4,12 @@ from math import isfinite
 from typing import Any
 
 import gymnasium as gym
-import mujoco
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
+from sb3_qflex.envs.divergence import has_bad_state, is_finite
 from sb3_qflex.envs.wrappers import SigmoidExcitation
-
-BAD_STATE = slice(int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1)
 
 
 class MyoTask(gym.Wrapper, RecordConstructorArgs):
@@ -29,6 +27,7 @@ class MyoTask(gym.Wrapper, RecordConstructorArgs):
         RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
         self.divergences = 0
+        self._body: Any = env.unwrapped
         self._last_observation: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
 
     def reset(
@@ -49,21 +48,18 @@ class MyoTask(gym.Wrapper, RecordConstructorArgs):
         :return: Observation, reward, whether the task ended, False and info
         :raises ValueError: If the action is not finite
         """
-        if not np.isfinite(action).all():
+        if not is_finite(np.asarray(action)):
             raise ValueError(f"the action must be finite, got {action}")
         observation, reward, terminated, truncated, details = self.env.step(action)
         observation, reward = np.asarray(observation, dtype=np.float32), float(reward)
-        if self._bad_state() or not (np.isfinite(observation).all() and isfinite(reward)):
+        if has_bad_state(self._body.data) or not (is_finite(observation) and isfinite(reward)):
             self.divergences += 1
             return self._last_observation, 0.0, True, False, {"is_success": False, "diverged": True}
         self._last_observation = observation
-        info = {name: value for name, value in details.items() if np.isscalar(value)}
-        info |= {"is_success": bool(details.get("solved", False)), "diverged": False}
+        for nested in ("obs_dict", "rwd_dict"):
+            details.pop(nested, None)
+        info = {**details, "is_success": bool(details.get("solved", False)), "diverged": False}
         return observation, reward, bool(terminated), bool(truncated), info
-
-    def _bad_state(self) -> bool:
-        body: Any = self.unwrapped
-        return bool(body.data.warning.number[BAD_STATE].any())
 
 
 def make_myo(
