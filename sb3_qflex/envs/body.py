@@ -12,7 +12,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
-from sb3_qflex.envs.divergence import has_bad_state, is_finite
+from sb3_qflex.envs.divergence import bad_states, is_finite
 from sb3_qflex.envs.models import Asset, compiled_model
 
 Terms = dict[str, float]
@@ -75,6 +75,7 @@ class BodyEnv(MujocoEnv, EzPickle):
             self._require_camera(camera_name)
         self._resolve_names()
         self.divergences = 0
+        self._bad_states = bad_states(self.data)
         self._options: dict[str, Any] = {}
         self._last_observation = np.zeros(self.observation_size, dtype=np.float32)
 
@@ -138,12 +139,13 @@ class BodyEnv(MujocoEnv, EzPickle):
         :raises ValueError: If the action is not finite or of another shape
         """
         action = np.asarray(action)
-        if action.shape != (self.model.nu,) or not is_finite(action):
-            raise ValueError(f"the action must be {self.model.nu} finite numbers, got shape {action.shape}: {action}")
+        actions = self.dimensions[2]
+        if action.shape != (actions,) or not is_finite(action):
+            raise ValueError(f"the action must be {actions} finite numbers, got shape {action.shape}: {action}")
         self._advance(self._control(action))
         observation = self._observe().astype(np.float32, copy=False)
         reward, terms = self._reward()
-        if has_bad_state(self.data) or not (is_finite(observation) and isfinite(reward)):
+        if any(self._bad_states.tolist()) or not (is_finite(observation) and isfinite(reward)):
             self.divergences += 1
             return self._last_observation, 0.0, True, False, {"diverged": True}
         self._last_observation = observation

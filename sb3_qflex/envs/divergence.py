@@ -20,12 +20,12 @@ def is_finite(values: NDArray[np.floating]) -> bool:
     return isfinite(float(values.dot(values)))
 
 
-def has_bad_state(data: mujoco.MjData) -> bool:
+def bad_states(data: mujoco.MjData) -> NDArray[np.int32]:
     """
     MuJoCo resets a simulation whose positions, velocities or accelerations went bad by itself, to a finite state;
     its warning counters, which the next reset clears, are all it leaves behind.
 
     :param data: The simulation
-    :return: Whether it went bad since its last reset
+    :return: (3,) view of the counters; any above 0 means that it went bad since its last reset
     """
-    return any(data.warning.number[_FIRST : _LAST + 1].tolist())
+    return data.warning.number[_FIRST : _LAST + 1]

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
-from sb3_qflex.envs.divergence import has_bad_state, is_finite
+from sb3_qflex.envs.divergence import bad_states, is_finite
 from sb3_qflex.envs.wrappers import SigmoidExcitation
 
 
@@ -52,7 +52,7 @@ class MyoTask(gym.Wrapper, RecordConstructorArgs):
             raise ValueError(f"the action must be finite, got {action}")
         observation, reward, terminated, truncated, details = self.env.step(action)
         observation, reward = np.asarray(observation, dtype=np.float32), float(reward)
-        if has_bad_state(self._body.data) or not (is_finite(observation) and isfinite(reward)):
+        if any(bad_states(self._body.data).tolist()) or not (is_finite(observation) and isfinite(reward)):
             self.divergences += 1
             return self._last_observation, 0.0, True, False, {"is_success": False, "diverged": True}
         self._last_observation = observation
