@@ -105,7 +105,9 @@ class H1BalanceSimple(H1):
     def _resolve_names(self) -> None:
         super()._resolve_names()
         geoms = ("floor", "pivot_sphere_collision", "stand_board_collision")
-        self._floor, self._sphere, self._board = (self.model.geom(name).id for name in geoms)
+        floor, sphere, board = (self.model.geom(name).id for name in geoms)
+        self._watched = floor, sphere
+        self._allowed = {(floor, sphere), (sphere, floor), (board, sphere), (sphere, board)}
 
     def _reward(self) -> tuple[float, Terms]:
         standing, terms = self._standing()
@@ -117,8 +119,5 @@ class H1BalanceSimple(H1):
         return super()._fallen() or self._touches_wrongly(self.data.contact.geom.tolist())
 
     def _touches_wrongly(self, pairs: list[list[int]]) -> bool:
-        floor, sphere, board = self._floor, self._sphere, self._board
-        return any(
-            (sphere in pair and floor not in pair and board not in pair) or (floor in pair and sphere not in pair)
-            for pair in pairs
-        )
+        watched, allowed = self._watched, self._allowed
+        return any((one in watched or two in watched) and (one, two) not in allowed for one, two in pairs)
