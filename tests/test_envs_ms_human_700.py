@@ -127,8 +127,11 @@ def test_activation_costs_its_norm_per_muscle(env):
     ("changes", "healthy"),
     [
         ({}, True),
-        ({"q1": -0.3}, True),  # pelvis at 0.62 m, sternum at 1.09 m
-        ({"q1": -0.45}, False),
+        # Pelvis at 0.61 m and 0.59 m, sternum at 1.08 m and 1.06 m.
+        ({"q1": -0.31}, True),
+        ({"q1": -0.33}, False),
+        # Spine bent at two joints: pelvis at 0.67 m, sternum at 0.95 m.
+        ({"q1": -0.25, "q36": 0.8, "q39": 0.8}, False),
         ({"q5": 0.27}, True),  # rotation of the root from 0.126 to 0.396
         ({"q5": 0.28}, False),
         ({"q2": 2.9}, True),
