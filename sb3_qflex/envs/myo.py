@@ -1,0 +1,87 @@
+"""MyoSuite's hand and leg tasks with the paper's names; the dynamics, observations and rewards are MyoSuite's own."""
+
+from math import isfinite
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import RecordConstructorArgs
+from numpy.typing import NDArray
+
+from sb3_qflex.envs.divergence import bad_states, is_finite
+from sb3_qflex.envs.wrappers import SigmoidExcitation
+
+
+class MyoTask(gym.Wrapper, RecordConstructorArgs):
+    """
+    MyoSuite's task with the conventions of this package.
+
+    ``info`` has the reward's terms, ``is_success`` (MyoSuite's ``solved``) and ``diverged``; MyoSuite's nested
+    copies of the observation are left out. When the simulation diverges the episode terminates with
+    ``info["diverged"]`` True, the observation of the step before and reward 0; ``divergences`` counts this.
+
+    :param env: A MyoSuite environment
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
+        self.divergences = 0
+        self._body: Any = env.unwrapped
+        self._last_observation: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """
+        :param seed: Seed of the start states
+        :param options: Passed on; MyoSuite uses none
+        :return: First observation and an empty info
+        """
+        observation, _ = self.env.reset(seed=seed, options=options)
+        self._last_observation = np.asarray(observation, dtype=np.float32)
+        return self._last_observation, {}
+
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """
+        :param action: Of the action space, finite
+        :return: Observation, reward, whether the task ended, False and info
+        :raises ValueError: If the action is not finite
+        """
+        if not is_finite(np.asarray(action)):
+            raise ValueError(f"the action must be finite, got {action}")
+        observation, reward, terminated, truncated, details = self.env.step(action)
+        observation, reward = np.asarray(observation, dtype=np.float32), float(reward)
+        if any(bad_states(self._body.data).tolist()) or not (is_finite(observation) and isfinite(reward)):
+            self.divergences += 1
+            return self._last_observation, 0.0, True, False, {"is_success": False, "diverged": True}
+        self._last_observation = observation
+        for nested in ("obs_dict", "rwd_dict"):
+            details.pop(nested, None)
+        info = {**details, "is_success": bool(details.get("solved", False)), "diverged": False}
+        return observation, reward, bool(terminated), bool(truncated), info
+
+
+def make_myo(
+    task: str, sigmoid: bool = False, camera_name: str | None = None, render_mode: str | None = None, **kwargs: Any
+) -> gym.Env:
+    """
+    :param task: MyoSuite's id
+    :param sigmoid: Whether actions in [-1, 1] pass MyoSuite 2.x's excitation map; for tasks whose box is [0, 1]
+    :param camera_name: Camera of the model to render from; None is the free camera
+    :param render_mode: ``"rgb_array"``, ``"human"`` or None
+    :param kwargs: Passed on to MyoSuite
+    :return: The task without time limit, which the caller's registered id adds
+    :raises gymnasium.error.DependencyNotInstalled: If MyoSuite is not installed
+    """
+    try:
+        import myosuite  # noqa: F401 registers its ids
+    except ImportError as error:
+        raise gym.error.DependencyNotInstalled(
+            f"{task} is a task of MyoSuite (Apache-2.0): run `pip install myosuite`"
+        ) from error
+    env = gym.make(task, max_episode_steps=-1, disable_env_checker=True, render_mode=render_mode, **kwargs)
+    body: Any = env.unwrapped
+    body.render_camera = camera_name
+    env = MyoTask(env)
+    return SigmoidExcitation(env) if sigmoid else env

@@ -1,0 +1,74 @@
+"""Wrappers of the action space: redundant actuators and MyoSuite 2.x's excitation map."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
+from numpy.typing import NDArray
+
+
+def _flat_box(env: gym.Env, wrapper: str) -> spaces.Box:
+    space = env.action_space
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+        raise ValueError(f"{wrapper} needs a one-dimensional Box action space, got {space}")
+    return space
+
+
+class OverActuated(gym.ActionWrapper, RecordConstructorArgs):
+    """
+    Drive each actuator by the mean of ``copies`` redundant ones, which multiplies |A| and changes nothing else.
+
+    Its actions are float32; ``copies * i`` to ``copies * i + copies - 1`` drive actuator i of the wrapped
+    environment. Independent noise on the copies reaches it with its variance divided by ``copies``.
+
+    :param env: Environment with a one-dimensional Box action space
+    :param copies: Redundant actuators for each, at least 1
+    :raises ValueError: If the action space is another one or ``copies`` is not a positive integer
+    """
+
+    def __init__(self, env: gym.Env, copies: int) -> None:
+        if isinstance(copies, bool) or not isinstance(copies, int) or copies < 1:
+            raise ValueError(f"copies={copies!r}: a positive integer is needed")
+        RecordConstructorArgs.__init__(self, copies=copies)
+        gym.ActionWrapper.__init__(self, env)
+        space = _flat_box(env, "OverActuated")
+        self.copies = copies
+        low, high = (np.repeat(bound, copies).astype(np.float32) for bound in (space.low, space.high))
+        self.action_space = spaces.Box(low, high, dtype=np.float32)
+
+    def action(self, action: NDArray[Any]) -> NDArray[Any]:
+        """
+        :param action: (|A| * copies,)
+        :return: (|A|,), the mean of each actuator's copies
+        """
+        return np.asarray(action).reshape(-1, self.copies).mean(axis=1)
+
+
+class SigmoidExcitation(gym.ActionWrapper, RecordConstructorArgs):
+    """
+    MyoSuite 2.x's action map in front of muscles that take their excitation in [0, 1].
+
+    An action a in [-1, 1] excites its muscle with 1 / (1 + exp(-5 (a - 0.5))): 0.076 at rest (a = 0), between
+    0.0006 and 0.924 at the bounds.
+
+    :param env: Environment with a one-dimensional action space [0, 1]
+    :raises ValueError: If the action space is another one
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        RecordConstructorArgs.__init__(self)
+        gym.ActionWrapper.__init__(self, env)
+        space = _flat_box(env, "SigmoidExcitation")
+        if (space.low != 0.0).any() or (space.high != 1.0).any():
+            raise ValueError(f"SigmoidExcitation needs excitations in [0, 1], got {space}")
+        self.action_space = spaces.Box(-1.0, 1.0, space.shape, dtype=np.float32)
+
+    def action(self, action: NDArray[Any]) -> NDArray[np.float32]:
+        """
+        :param action: (|A|,) in [-1, 1]
+        :return: (|A|,) excitations in (0, 1)
+        """
+        scaled = 5.0 * (np.clip(action, -1.0, 1.0) - 0.5)
+        return (1.0 / (1.0 + np.exp(-scaled))).astype(np.float32)

@@ -1,0 +1,85 @@
+"""Redundant actuators and the excitation map of MyoSuite 2.x, on environments that record what reaches them."""
+
+import pickle
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+import sb3_qflex.envs  # noqa: F401 registers the ids
+from sb3_qflex.envs import OverActuated, SigmoidExcitation
+
+
+class Recorder(gym.Env):
+    """Remembers the last action."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (1,), dtype=np.float32)
+
+    def __init__(self, action_space: spaces.Space) -> None:
+        self.action_space = action_space
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, dtype=np.float32), {}
+
+    def step(self, action):
+        self.received = action
+        return np.zeros(1, dtype=np.float32), 0.0, False, False, {}
+
+
+def box(low, high, dtype=np.float32):
+    return spaces.Box(np.array(low, dtype=dtype), np.array(high, dtype=dtype), dtype=dtype)
+
+
+def test_each_actuator_gets_the_mean_of_its_copies():
+    env = OverActuated(Recorder(box([-1, 0], [1, 2])), copies=3)
+    np.testing.assert_array_equal(env.action_space.low, [-1, -1, -1, 0, 0, 0])
+    np.testing.assert_array_equal(env.action_space.high, [1, 1, 1, 2, 2, 2])
+    env.step(np.array([0.0, 0.3, 0.6, 1.0, 2.0, 0.0], dtype=np.float32))
+    np.testing.assert_allclose(env.unwrapped.received, [0.3, 1.0], rtol=1e-6)
+    assert env.unwrapped.received.dtype == np.float32
+
+
+def test_actions_are_float32_over_a_float64_box():
+    env = OverActuated(Recorder(box([-1], [1], np.float64)), copies=2)
+    assert env.action_space.dtype == np.float32
+
+
+def test_one_copy_changes_nothing():
+    env = OverActuated(Recorder(box([-1, 0], [1, 2])), copies=1)
+    action = np.array([0.25, 1.5], dtype=np.float32)
+    env.step(action)
+    np.testing.assert_array_equal(env.unwrapped.received, action)
+
+
+def test_over_actuated_environment_is_rebuilt_from_its_spec():
+    env = OverActuated(gym.make("PlanarChain-v0", n_links=2), copies=4)
+    again = gym.make(pickle.loads(pickle.dumps(env.spec)))
+    assert again.action_space.shape == (8,)
+
+
+@pytest.mark.parametrize("copies", [0, -2, 1.5, True])
+def test_number_of_copies_is_checked(copies):
+    with pytest.raises(ValueError, match=f"copies={copies}"):
+        OverActuated(Recorder(box([-1], [1])), copies=copies)
+
+
+@pytest.mark.parametrize("wrapper", [lambda env: OverActuated(env, 2), SigmoidExcitation])
+@pytest.mark.parametrize("space", [spaces.Discrete(3), spaces.Box(0, 1, (2, 2))])
+def test_other_action_spaces_are_refused(wrapper, space):
+    with pytest.raises(ValueError, match="one-dimensional Box"):
+        wrapper(Recorder(space))
+
+
+def test_sigmoid_map_at_known_actions():
+    env = SigmoidExcitation(Recorder(box([0, 0, 0, 0], [1, 1, 1, 1])))
+    np.testing.assert_array_equal(env.action_space.low, -np.ones(4))
+    env.step(np.array([0.0, 0.5, 1.0, -7.0], dtype=np.float32))
+    # 1 / (1 + e^2.5), a half, 1 / (1 + e^-2.5), and -7 clipped to -1: 1 / (1 + e^7.5).
+    np.testing.assert_allclose(env.unwrapped.received, [0.0758582, 0.5, 0.9241418, 0.000552779], rtol=1e-5)
+
+
+def test_sigmoid_map_is_refused_before_other_bounds():
+    with pytest.raises(ValueError, match=r"excitations in \[0, 1\]"):
+        SigmoidExcitation(Recorder(box([-1], [1])))
