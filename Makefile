@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
-EXTRAS = myosuite,dev
+EXTRAS = myosuite,envs,dev
 
 # What `make train` and `make compare` run; change it on the command line: make train ENV=myoLegWalk-v0 SEED=1
 ENV ?= myoHandPenTwirlRandom-v0

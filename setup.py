@@ -11,7 +11,7 @@ VERSION = (ROOT / "sb3_qflex" / "version.txt").read_text().strip()
 EXTRAS = {
     "myosuite": ["myosuite>=3.0.0"],
     # Bodies of the paper that are not in MyoSuite; their models are found, never shipped.
-    "envs": ["myosuite>=3.0.0", "mujoco>=3.3", "mujoco-menagerie", "imageio[ffmpeg]"],
+    "envs": ["myosuite>=3.0.0", "mujoco>=3.3", "mujoco-menagerie", "scipy", "imageio[ffmpeg]"],
     "ray": ["ray>=2.40"],
     "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "mypy>=1.15", "hypothesis>=6.100", "types-PyYAML"],
 }
