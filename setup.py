@@ -13,7 +13,7 @@ EXTRAS = {
     # Bodies of the paper that are not in MyoSuite; their models are found, never shipped.
     "envs": ["myosuite>=3.0.0", "mujoco>=3.3", "mujoco-menagerie", "scipy", "imageio[ffmpeg]"],
     "ray": ["ray>=2.40"],
-    "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "mypy>=1.15", "hypothesis>=6.100", "types-PyYAML"],
+    "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "mypy>=1.15", "types-PyYAML", "tensorboard"],
 }
 
 STARTUP_FILES = {
