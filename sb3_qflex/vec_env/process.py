@@ -1,0 +1,201 @@
+"""A worker in a process of its own: arrays in shared memory, everything else over a pipe.
+
+A step costs one small message each way and worker. Nothing here or in ``worker`` imports torch.
+"""
+
+import multiprocessing as mp
+import os
+import pickle
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from multiprocessing import util
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from multiprocessing.reduction import recv_handle, send_handle
+from typing import Any
+
+import cloudpickle
+
+from sb3_qflex.vec_env import shared_memory
+from sb3_qflex.vec_env.backend import available_cores
+from sb3_qflex.vec_env.errors import ErrorReport, WorkerDiedError
+from sb3_qflex.vec_env.layout import Batch, BatchLayout
+from sb3_qflex.vec_env.worker import EnvGroup
+
+_KILL_SECONDS = 5.0
+
+
+class ProcessWorker:
+    """
+    :param context: of the start method
+    :param env_fns: a pickled list of functions, each returning an environment
+    :param index: of the worker, for its name
+    :param rows: of its environments
+    """
+
+    def __init__(self, context: BaseContext, env_fns: bytes, index: int, rows: slice):
+        self.rows = rows
+        self.pending = False
+        self._connection, remote = context.Pipe()
+        # A worker forked later must not keep this end open, or the worker here would never see it close.
+        util.register_after_fork(self._connection, Connection.close)
+        self._process = context.Process(  # type: ignore[attr-defined]
+            target=run, args=(remote,), name=f"vec-env-worker-{index}", daemon=True
+        )
+        try:
+            self._process.start()
+        finally:
+            remote.close()
+        self.name = f"worker {index} (pid {self._process.pid}, environments {rows.start} to {rows.stop - 1})"
+        self.request("build", env_fns)
+
+    def attach(self, layout: BatchLayout, all_infos: bool, descriptor: int) -> None:
+        """
+        Request that results be written to the shared block.
+
+        :param layout: of the block
+        :param all_infos: whether whole infos are wanted
+        :param descriptor: of the block
+        """
+        self.request("attach", layout, self.rows, all_infos)
+        try:
+            send_handle(self._connection, descriptor, self._process.pid)
+        except OSError as error:
+            raise self._died() from error
+
+    def request(self, command: str, *args: Any) -> None:
+        """See ``Worker``."""
+        self.discard()
+        try:
+            self._connection.send_bytes(_message(command, args))
+        except OSError as error:
+            raise self._died() from error
+        self.pending = True
+
+    def reply(self) -> Any:
+        """See ``Worker``."""
+        ok, value = self._receive()
+        if ok:
+            return value
+        raise value.restore(self.name, self.rows.start)
+
+    def discard(self) -> None:
+        """See ``Worker``."""
+        if self.pending:
+            self._receive()
+
+    def _receive(self) -> Any:
+        try:
+            received = self._connection.recv_bytes()
+        except (EOFError, OSError) as error:
+            raise self._died() from error
+        self.pending = False
+        return pickle.loads(received)
+
+    def _died(self) -> WorkerDiedError:
+        self._process.join(_KILL_SECONDS)
+        code = self._process.exitcode
+        if code is None:
+            reason = "closed its connection"
+        elif code < 0:
+            reason = f"was killed by {signal.Signals(-code).name}"
+        else:
+            reason = f"exited with code {code}"
+        hint = ""
+        if code == -signal.SIGKILL:
+            hint = " The system kills so when memory runs out: try fewer environments."
+        elif code == 1:
+            hint = (
+                " Its output above says why. A script that uses start_method 'spawn' or 'forkserver' must "
+                "keep its statements under `if __name__ == '__main__':`."
+            )
+        return WorkerDiedError(f"{self.name} {reason}.{hint}")
+
+    def begin_close(self) -> None:
+        """See ``Worker``."""
+        # Not request(): a step under way ends first, but its answer is of no use.
+        with suppress(OSError):
+            self._connection.send_bytes(_message("close", ()))
+
+    def stop(self, seconds: float) -> None:
+        """See ``Worker``."""
+        self._process.join(seconds)
+        for end in (self._process.terminate, self._process.kill):
+            if self._process.is_alive():
+                end()
+                self._process.join(_KILL_SECONDS)
+        self._connection.close()
+
+
+def run(connection: Connection) -> None:
+    """
+    Serve requests until told to close or until the asking process is gone.
+
+    :param connection: to the ``ProcessWorker``
+    """
+    # Ctrl-C reaches the whole group of processes; the asking one decides what becomes of the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    group = EnvGroup()
+    command = ""
+    try:
+        while command != "close":
+            command, pickled = pickle.loads(connection.recv_bytes())
+            connection.send_bytes(_answer(group, connection, command, pickled))
+    # The other end is closed: its process ended or dropped the VecEnv.
+    except (EOFError, OSError):
+        group.handle("close")
+
+
+def _message(command: str, args: tuple) -> bytes:
+    # Arguments on their own: what the worker cannot unpickle is then an error of this one command.
+    return pickle.dumps((command, cloudpickle.dumps(args)))
+
+
+def _answer(group: EnvGroup, connection: Connection, command: str, pickled: bytes) -> bytes:
+    try:
+        args = pickle.loads(pickled)
+        if command == "attach":
+            layout, rows, all_infos = args
+            args = (_map_batch(connection, layout).rows(rows), layout.info_keys, all_infos)
+        return cloudpickle.dumps(group.handle(command, *args))
+    # An argument or answer that cannot be pickled.
+    except Exception as error:
+        return cloudpickle.dumps((False, ErrorReport.of(error, group.current)))
+
+
+def _map_batch(connection: Connection, layout: BatchLayout) -> Batch:
+    descriptor = recv_handle(connection)
+    try:
+        return layout.batch(shared_memory.open_block(descriptor, layout.nbytes))
+    finally:
+        os.close(descriptor)
+
+
+class ProcessBackend:
+    """
+    Workers on this machine.
+
+    :param start_method: one of ``multiprocessing.get_all_start_methods()``; by default as SB3, "forkserver" where
+        available, else "spawn"
+    """
+
+    def __init__(self, start_method: str | None = None):
+        default = "forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn"
+        self._context = mp.get_context(start_method or default)
+        self.cores = available_cores()
+
+    def start(self, env_fns: list[bytes], rows: list[slice]) -> Iterator[ProcessWorker]:
+        """See ``Backend``."""
+        for index, (pickled, worker_rows) in enumerate(zip(env_fns, rows, strict=True)):
+            yield ProcessWorker(self._context, pickled, index, worker_rows)
+
+    def share(self, workers: Sequence[ProcessWorker], layout: BatchLayout, all_infos: bool) -> Batch:
+        """See ``Backend``."""
+        descriptor = shared_memory.create(layout.nbytes)
+        try:
+            for worker in workers:
+                worker.attach(layout, all_infos, descriptor)
+            return layout.batch(shared_memory.open_block(descriptor, layout.nbytes))
+        finally:
+            os.close(descriptor)
