@@ -1,7 +1,7 @@
 """Where the time of SB3's off-policy loop goes."""
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +25,7 @@ class LoopTimer:
     def __init__(self, model: OffPolicyAlgorithm, clock: Clock = time.perf_counter):
         self._model = model
         self._clock = clock
-        self._seconds: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         #: Seconds of each part, one entry for each call of :meth:`learn`.
         self.turns: list[dict[str, float]] = []
         self._watch("environment", model.env, "step")

@@ -1,6 +1,5 @@
 """What a benchmark finds: figures with all their samples, gathered in sections of the report."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,12 +54,7 @@ class Section:
     skipped: list[str] = field(default_factory=list)
 
     def add(
-        self,
-        case: str,
-        quantity: str,
-        samples: Sequence[float] | np.ndarray | float,
-        unit: str = "",
-        x: float | None = None,
+        self, case: str, quantity: str, samples: np.ndarray | float, unit: str = "", x: float | None = None
     ) -> None:
         """
         :param case: Row of the table.

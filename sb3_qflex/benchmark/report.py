@@ -37,8 +37,8 @@ def to_markdown(report: Report, figures: Mapping[str, str]) -> str:
     facts = {"command": f"`{report.command}`", **report.machine, "versions": _join(report.versions)}
     parts = [
         f"# {report.title}",
-        "Medians, with the lower and upper quartile in brackets; what is compared takes turns in one process, and ratios "
-        "are taken in each round. Sizes are observation / action.",
+        "Medians, with the lower and upper quartile in brackets; what is compared takes turns in one process, and\n"
+        "ratios are taken in each round. Sizes are observation / action.",
         _table(["run", ""], [[name, value] for name, value in facts.items()]),
     ]
     for section in report.sections:

@@ -85,12 +85,12 @@ def quick(threads: int) -> Settings:
     """
     return Settings(
         threads=threads,
-        sizes=PAPER_SIZES[:2],
+        sizes=PAPER_SIZES[1:2],
         schedule=Schedule(seconds=0.8, min_rounds=3, max_rounds=20),
         growth_obs_dim=403,
         growth_actions=(10, 80, 700),
         growth_steps=(1, 20),
         acting_n_envs=(1, 80),
-        loops=(Loop("myoLegWalk-v0", False, 4, 10), Loop("myoHandPenTwirlRandom-v0", True, 4, 10)),
+        loops=(Loop("myoHandPenTwirlRandom-v0", True, 2, 10),),
         loop_schedule=Schedule(seconds=1.0, min_rounds=3, max_rounds=5, turn_seconds=0.0),
     )

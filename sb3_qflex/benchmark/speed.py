@@ -27,7 +27,7 @@ def run_speed(argv: Sequence[str]) -> None:
     :param argv: Its arguments.
     """
     arguments = _parser().parse_args(argv)
-    stem = "speed-quick" if arguments.quick else "speed"
+    stem = _stem(arguments.quick, arguments.rows)
     outputs = OutputFolder(arguments.out, stem)
     pictures = {name: f"{stem}-{name}.png" for name in arguments.rows}
     texts = {"markdown": f"{stem}.md", "csv": f"{stem}.csv"}
@@ -56,16 +56,27 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         default=Path("docs", "speed"),
-        help="folder for table, raw figures and pictures; own files of a former run are replaced (default: %(default)s)",
+        help="folder for the files; own ones of a former run are replaced (default: %(default)s)",
     )
+    parser.add_argument("--quick", action="store_true", help="under a minute, with one size")
     parser.add_argument(
-        "--quick", action="store_true", help="under a minute, with fewer sizes; its files are named speed-quick"
+        "--rows",
+        nargs="+",
+        choices=ROWS,
+        default=list(ROWS),
+        metavar="NAME",
+        help=f"which of {', '.join(ROWS)} (default: all)",
     )
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=", ".join(ROWS))
     parser.add_argument(
         "--threads", type=_positive, default=available_cores(), help="of torch (default: cores available, %(default)s)"
     )
     return parser
+
+
+def _stem(is_quick: bool, rows: Sequence[str]) -> str:
+    """First part of the file names: a run of some rows or of the quick form does not replace the whole table."""
+    chosen = [] if set(rows) == set(ROWS) else rows
+    return "-".join(["speed", *(["quick"] if is_quick else []), *chosen])
 
 
 def _positive(text: str) -> int:

@@ -1,6 +1,8 @@
 """Acting: the policy function and ``predict`` against CrossQ's and SAC's."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch as th
@@ -15,8 +17,7 @@ from sb3_qflex.benchmark.timing import Task, interleave, ratio
 
 _TEXT = """\
 Stochastic actions for n observations. *policy* is the policy function, tensor in and tensor out; *predict* takes and
-returns numpy arrays. *bare products* are the matrix products alone of K = 20, one after the other: what no
-implementation on the same kernels can beat. *after an update* is the policy function when networks have to be folded
+returns numpy arrays. *bare products* are the matrix products of K = 20 alone, one after the other. *after an update* is the policy function when networks have to be folded
 anew, as at the first action after each update. *added by predict* is the difference of QFlex's predict and policy
 function, which should not exceed SAC's predict."""
 
@@ -31,7 +32,7 @@ def measure_acting(settings: Settings) -> Section:
     for problem in settings.sizes:
         buffer = workloads.filled_buffer(problem)
         models: dict[str, OffPolicyAlgorithm] = {
-            f"K = {k}": workloads.qflex(problem, buffer, flow_steps=k) for k in _FLOW_STEPS
+            f"K = {k}": workloads.qflex(problem, buffer, flow_steps=k, guidance_steps=1) for k in _FLOW_STEPS
         }
         models["CrossQ"] = workloads.crossq(problem, buffer)
         models["SAC"] = workloads.sac(problem, buffer)
@@ -87,17 +88,19 @@ def bare_products(problem: Problem, n_envs: int, flow_steps: int) -> Callable[[]
     products = [*source, *observation_half, *flow_steps * step]
 
     def multiply() -> None:
-        for x, weight, out in products:
-            th.mm(x, weight, out=out)
+        for product in products:
+            product()
 
     return multiply
 
 
-def _chain(widths: tuple[int, ...], rows: int) -> list[tuple[th.Tensor, th.Tensor, th.Tensor]]:
-    """Operands and results of one network's products; weights stored as ``nn.Linear`` does."""
+def _chain(widths: tuple[int, ...], rows: int) -> list[Callable[[], object]]:
+    """One network's products; weights stored as ``nn.Linear`` does, and matrix times vector for a single row."""
     values = [th.rand(rows, width) for width in widths]
-    weights = [th.rand(outputs, inputs).t() for inputs, outputs in zip(widths, widths[1:], strict=False)]
-    return list(zip(values, weights, values[1:], strict=False))
+    weights = [th.rand(outputs, inputs) for inputs, outputs in pairwise(widths)]
+    if rows == 1:
+        return [partial(th.mv, w, x[0], out=y[0]) for w, (x, y) in zip(weights, pairwise(values), strict=True)]
+    return [partial(th.mm, x, w.t(), out=y) for w, (x, y) in zip(weights, pairwise(values), strict=True)]
 
 
 def _report(section: Section, case: str, seconds: Mapping[str, np.ndarray]) -> None:

@@ -33,7 +33,7 @@ def measure_growth(settings: Settings) -> Section:
     steps = settings.growth_steps
     guided = {n: workloads.qflex(problem, buffer, guidance_steps=n) for n in steps}
     _add_series(section, "N", "flow target", [folded_task(guided[n].policy, str(n)) for n in steps], settings)
-    flowing = {k: workloads.qflex(problem, buffer, flow_steps=k) for k in steps}
+    flowing = {k: workloads.qflex(problem, buffer, flow_steps=k, guidance_steps=1) for k in steps}
     obs = th.randn(_N_ENVS, problem.obs_dim)
     tasks = [Task(str(k), th.no_grad()(partial(flowing[k].policy._predict, obs))) for k in steps]
     _add_series(section, "K", "acting", tasks, settings)
