@@ -27,9 +27,10 @@ def run_speed(argv: Sequence[str]) -> None:
     :param argv: Its arguments.
     """
     arguments = _parser().parse_args(argv)
-    stem = _stem(arguments.quick, arguments.rows)
+    rows = list(dict.fromkeys(arguments.rows))
+    stem = _stem(arguments.quick, rows)
     outputs = OutputFolder(arguments.out, stem)
-    pictures = {name: f"{stem}-{name}.png" for name in arguments.rows}
+    pictures = {name: f"{stem}-{name}.png" for name in rows}
     texts = {"markdown": f"{stem}.md", "csv": f"{stem}.csv"}
     try:
         # Before measuring, which may take long.
@@ -39,7 +40,7 @@ def run_speed(argv: Sequence[str]) -> None:
     th.set_num_threads(arguments.threads)
     settings = (quick if arguments.quick else full)(arguments.threads)
     machine = describe_machine(arguments.threads)
-    sections = [_measure(name, settings) for name in arguments.rows]
+    sections = [_measure(name, settings) for name in rows]
     title = "Speed of QFlex" + (" (quick form)" if arguments.quick else "")
     report = Report(title, shlex.join([*shlex.split(_COMMAND), *argv]), machine, describe_versions(), sections)
     drawn = {section.name: png for section in sections if (png := figures.draw(section)) is not None}
@@ -68,7 +69,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"which of {', '.join(ROWS)} (default: all)",
     )
     parser.add_argument(
-        "--threads", type=_positive, default=available_cores(), help="of torch (default: cores available, %(default)s)"
+        "--threads",
+        type=positive_integer,
+        default=available_cores(),
+        help="of torch (default: cores available, %(default)s)",
     )
     return parser
 
@@ -79,7 +83,7 @@ def _stem(is_quick: bool, rows: Sequence[str]) -> str:
     return "-".join(["speed", *(["quick"] if is_quick else []), *chosen])
 
 
-def _positive(text: str) -> int:
+def positive_integer(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")

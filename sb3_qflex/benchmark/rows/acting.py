@@ -17,9 +17,9 @@ from sb3_qflex.benchmark.timing import Task, interleave, ratio
 
 _TEXT = """\
 Stochastic actions for n observations. *policy* is the policy function, tensor in and tensor out; *predict* takes and
-returns numpy arrays. *bare products* are the matrix products of K = 20 alone, one after the other. *after an update* is the policy function when networks have to be folded
-anew, as at the first action after each update. *added by predict* is the difference of QFlex's predict and policy
-function, which should not exceed SAC's predict."""
+returns numpy arrays. *bare products* are the matrix products of K = 20 alone, one after the other. *after an update* is
+the policy function when networks have to be folded anew, as at the first action after each update. *added by predict*
+is the difference of QFlex's predict and policy function, which should not exceed SAC's predict."""
 
 _FLOW_STEPS = (20, 10)
 
