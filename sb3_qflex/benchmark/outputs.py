@@ -30,7 +30,7 @@ class OutputFolder:
         try:
             data = json.loads((self.folder / self.index).read_text())
             return data["files"] if data["written_by"] == _WRITTEN_BY else {}
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             return {}
 
     def check(self, names: Iterable[str]) -> None:
