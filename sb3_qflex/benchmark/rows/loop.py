@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +15,7 @@ from sb3_qflex.benchmark.environments import make_myosuite, missing_myosuite
 from sb3_qflex.benchmark.loop_timer import PARTS, LoopTimer
 from sb3_qflex.benchmark.measurement import Section
 from sb3_qflex.benchmark.settings import BATCH_SIZE, Loop, Settings
+from sb3_qflex.benchmark.subproc import TooLargeError, start_method_that_fits
 from sb3_qflex.benchmark.timing import Schedule, Task, interleave, ratio
 from sb3_qflex.vec_env import WorkerVecEnv
 
@@ -24,17 +24,12 @@ _TEXT = f"""\
 actions. *collecting* has no updates; *training* has one update on a batch of {BATCH_SIZE} per vector step. The time
 split is in milliseconds per vector step. *Dummy, plain* does without the folded networks. *faster than X* is the time
 that X takes for the same number of steps, divided by this row's; *environment, faster than X* counts `VecEnv.step`
-alone."""
+alone. Subproc starts its processes as SB3 does by default, *Subproc (fork)* by "fork", since only so they fit into
+memory."""
 
-_VEC_ENVS: dict[str, Callable[[list[Callable[[], gym.Env]]], VecEnv]] = {
-    "Dummy": DummyVecEnv,
-    "Subproc": SubprocVecEnv,
-    "Worker": WorkerVecEnv,
-}
+MakeVecEnv = Callable[[list[Callable[[], gym.Env]]], VecEnv]
 _PLAIN = "Dummy, plain"
 _BUFFER_SIZE = 50_000
-#: Share of the free memory that SubprocVecEnv's processes may take.
-_MEMORY_SHARE = 0.8
 
 
 def measure_loops(settings: Settings) -> Section:
@@ -52,33 +47,44 @@ def measure_loops(settings: Settings) -> Section:
 
 
 def _measure_loop(section: Section, loop: Loop, schedule: Schedule) -> None:
-    names = [*_VEC_ENVS, *([_PLAIN] if loop.learns else [])]
-    too_large = _too_large_for_processes(loop)
-    if too_large is not None:
-        names.remove("Subproc")
-        section.skipped.append(f"{loop.env_id}, Subproc: {too_large}")
+    vec_envs: dict[str, MakeVecEnv] = {"Dummy": DummyVecEnv, "Worker": WorkerVecEnv}
+    try:
+        method = start_method_that_fits(partial(make_myosuite, loop.env_id), loop.n_envs)
+        vec_envs["Subproc (fork)" if method == "fork" else "Subproc"] = partial(SubprocVecEnv, start_method=method)
+    except TooLargeError as error:
+        section.skipped.append(f"{loop.env_id}, Subproc: {error}")
+    if loop.learns:
+        vec_envs[_PLAIN] = DummyVecEnv
     with ExitStack() as stack:
-        timers = {name: stack.enter_context(_running(name, loop)) for name in names}
+        timers = {name: stack.enter_context(_running(name, make, loop)) for name, make in vec_envs.items()}
         steps = loop.n_envs * loop.turn_steps
         seconds = interleave([Task(name, partial(timer.learn, steps)) for name, timer in timers.items()], schedule)
+    _report(section, loop, seconds, {name: timer.turns for name, timer in timers.items()})
+
+
+def _report(
+    section: Section, loop: Loop, seconds: dict[str, np.ndarray], turns: dict[str, list[dict[str, float]]]
+) -> None:
     kind = "training" if loop.learns else "collecting"
-    for name, timer in timers.items():
-        rounds = len(seconds[name])
-        split = {part: np.array([turn[part] for turn in timer.turns[-rounds:]]) for part in PARTS}
+    # The first turns were the warm-up.
+    split = {
+        name: {part: np.array([turn[part] for turn in turns[name][-len(values) :]]) for part in PARTS}
+        for name, values in seconds.items()
+    }
+    for name, values in seconds.items():
         case = f"{loop.env_id} x {loop.n_envs}, {kind}, {name}"
-        section.add(case, "environment steps a second", steps / seconds[name], "1/s")
+        section.add(case, "environment steps a second", loop.n_envs * loop.turn_steps / values, "1/s")
         for part in PARTS:
-            section.add(case, part, 1e3 * split[part] / loop.turn_steps, "ms")
-        for other in names:
+            section.add(case, part, 1e3 * split[name][part] / loop.turn_steps, "ms")
+        for other in seconds:
             section.add(case, f"faster than {other}", ratio(seconds, other, name))
-        dummy = np.array([turn["environment"] for turn in timers["Dummy"].turns[-rounds:]])
-        section.add(case, "environment, faster than Dummy", dummy / split["environment"])
+        section.add(case, "environment, faster than Dummy", split["Dummy"]["environment"] / split[name]["environment"])
 
 
 @contextmanager
-def _running(name: str, loop: Loop) -> Iterator[LoopTimer]:
-    """A model in the middle of its loop on a VecEnv of that name."""
-    vec_env = _VEC_ENVS[name.partition(",")[0]]([partial(make_myosuite, loop.env_id)] * loop.n_envs)
+def _running(name: str, make_vec_env: MakeVecEnv, loop: Loop) -> Iterator[LoopTimer]:
+    """A model in the middle of its loop on a VecEnv."""
+    vec_env = make_vec_env([partial(make_myosuite, loop.env_id)] * loop.n_envs)
     try:
         vec_env.seed(0)
         model = QFlex(
@@ -97,25 +103,3 @@ def _running(name: str, loop: Loop) -> Iterator[LoopTimer]:
             yield LoopTimer(model)
     finally:
         vec_env.close()
-
-
-def _too_large_for_processes(loop: Loop) -> str | None:
-    """Why this machine's memory is too small for a process per environment, judged by one such process."""
-    meminfo, status = Path("/proc/meminfo"), Path("/proc/{}/status")
-    if not meminfo.is_file():
-        return None
-    vec_env = SubprocVecEnv([partial(make_myosuite, loop.env_id)])
-    try:
-        vec_env.reset()
-        need = loop.n_envs * _kilobytes(Path(str(status).format(vec_env.processes[0].pid)), "RssAnon")
-    finally:
-        vec_env.close()
-    free = _kilobytes(meminfo, "MemAvailable")
-    if need <= _MEMORY_SHARE * free:
-        return None
-    return f"{loop.n_envs} processes would take {need / 2**20:.1f} GiB, and {free / 2**20:.1f} GiB are free"
-
-
-def _kilobytes(path: Path, field: str) -> int:
-    fields = dict(line.split(":", 1) for line in path.read_text().splitlines())
-    return int(fields[field].split()[0])
