@@ -15,7 +15,6 @@ from sb3_qflex.benchmark.rows.flow_target import batch, folded_task
 from sb3_qflex.benchmark.rows.loop import measure_loops
 from sb3_qflex.benchmark.rows.memory import buffer_bytes
 from sb3_qflex.benchmark.settings import quick
-from sb3_qflex.benchmark.subproc import TooLargeError, start_method_that_fits
 from sb3_qflex.benchmark.timing import Schedule
 
 TINY = Problem(5, 3, (16, 16))
@@ -126,23 +125,14 @@ def test_loops_are_skipped_with_a_reason_without_myosuite(monkeypatch):
     assert section.skipped == ["myoHandPenTwirlRandom-v0: MyoSuite is not installed: pip install 'sb3-qflex[myosuite]'"]
 
 
-@pytest.mark.parametrize(
-    ("free", "method"), [(10_000, "forkserver"), (9_999, "fork"), (5_000, "fork"), (4_999, TooLargeError)]
-)
-def test_processes_start_as_the_free_memory_allows(monkeypatch, tmp_path, free, method):
-    # Eight environments at 1000 or 500 kB may take 80 % of what is free.
+@pytest.mark.parametrize(("free", "fits"), [(10_000, True), (9_999, False)])
+def test_processes_that_exceed_the_free_memory_are_not_started(monkeypatch, tmp_path, free, fits):
+    # Eight environments of 1000 kB may take 80 % of what is free.
     (tmp_path / "meminfo").write_text(f"MemTotal: 99999 kB\nMemAvailable: {free} kB\n")
     monkeypatch.setattr(subproc, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(subproc, "_private_kilobytes", lambda _, name: {"forkserver": 1000, "fork": 500}[name])
-
-    def make_env():
-        return workloads.SyntheticEnv(2, 1)
-
-    if method is TooLargeError:
-        with pytest.raises(TooLargeError, match="8 processes would take"):
-            start_method_that_fits(make_env, 8)
-    else:
-        assert start_method_that_fits(make_env, 8) == method
+    monkeypatch.setattr(subproc, "_private_kilobytes", lambda _: 1000)
+    reason = subproc.too_large(lambda: workloads.SyntheticEnv(2, 1), 8)
+    assert reason is None if fits else "8 processes would take" in reason
 
 
 def test_buffer_bytes_are_those_of_the_buffer():

@@ -79,7 +79,7 @@ def full(threads: int) -> Settings:
 
 def quick(threads: int) -> Settings:
     """
-    The form for every day, well under a minute on an idle machine with two cores.
+    The form for every day, meant for under a minute on an idle machine with two cores.
 
     :param threads: Threads of torch.
     """
@@ -91,6 +91,6 @@ def quick(threads: int) -> Settings:
         growth_actions=(10, 80, 700),
         growth_steps=(1, 20),
         acting_n_envs=(1, 80),
-        loops=(Loop("myoHandPenTwirlRandom-v0", True, 2, 10),),
+        loops=(Loop("myoHandPenTwirlRandom-v0", True, 2, 5),),
         loop_schedule=Schedule(seconds=1.0, min_rounds=3, max_rounds=5, turn_seconds=0.0),
     )

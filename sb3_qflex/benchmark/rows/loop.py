@@ -15,7 +15,7 @@ from sb3_qflex.benchmark.environments import make_myosuite, missing_myosuite
 from sb3_qflex.benchmark.loop_timer import PARTS, LoopTimer
 from sb3_qflex.benchmark.measurement import Section
 from sb3_qflex.benchmark.settings import BATCH_SIZE, Loop, Settings
-from sb3_qflex.benchmark.subproc import TooLargeError, start_method_that_fits
+from sb3_qflex.benchmark.subproc import share_imports, too_large
 from sb3_qflex.benchmark.timing import Schedule, Task, interleave, ratio
 from sb3_qflex.vec_env import WorkerVecEnv
 
@@ -24,8 +24,7 @@ _TEXT = f"""\
 actions. *collecting* has no updates; *training* has one update on a batch of {BATCH_SIZE} per vector step. The time
 split is in milliseconds per vector step. *Dummy, plain* does without the folded networks. *faster than X* is the time
 that X takes for the same number of steps, divided by this row's; *environment, faster than X* counts `VecEnv.step`
-alone. Subproc starts its processes as SB3 does by default, *Subproc (fork)* by "fork", since only so they fit into
-memory."""
+alone. Processes of Subproc and Worker share what they import."""
 
 MakeVecEnv = Callable[[list[Callable[[], gym.Env]]], VecEnv]
 _PLAIN = "Dummy, plain"
@@ -38,6 +37,7 @@ def measure_loops(settings: Settings) -> Section:
     """
     section = Section("loop", "The whole loop", _TEXT)
     missing = missing_myosuite()
+    share_imports()
     for loop in settings.loops:
         if missing is not None:
             section.skipped.append(f"{loop.env_id}: {missing}")
@@ -47,12 +47,11 @@ def measure_loops(settings: Settings) -> Section:
 
 
 def _measure_loop(section: Section, loop: Loop, schedule: Schedule) -> None:
-    vec_envs: dict[str, MakeVecEnv] = {"Dummy": DummyVecEnv, "Worker": WorkerVecEnv}
-    try:
-        method = start_method_that_fits(partial(make_myosuite, loop.env_id), loop.n_envs)
-        vec_envs["Subproc (fork)" if method == "fork" else "Subproc"] = partial(SubprocVecEnv, start_method=method)
-    except TooLargeError as error:
-        section.skipped.append(f"{loop.env_id}, Subproc: {error}")
+    vec_envs: dict[str, MakeVecEnv] = {"Dummy": DummyVecEnv, "Subproc": SubprocVecEnv, "Worker": WorkerVecEnv}
+    reason = too_large(partial(make_myosuite, loop.env_id), loop.n_envs)
+    if reason is not None:
+        del vec_envs["Subproc"]
+        section.skipped.append(f"{loop.env_id}, Subproc: {reason}")
     if loop.learns:
         vec_envs[_PLAIN] = DummyVecEnv
     with ExitStack() as stack:
