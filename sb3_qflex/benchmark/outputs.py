@@ -1,0 +1,79 @@
+"""Files of a report in a folder that may hold other files: only the report's own ones are replaced."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+_WRITTEN_BY = "python -m sb3_qflex.benchmark"
+
+
+class ForeignFileError(FileExistsError):
+    """A file of that name is there and was not written by a former run, or was edited since."""
+
+
+class OutputFolder:
+    """
+    A folder and the files that a former run left in it, known by the hashes that its JSON file holds.
+
+    :param folder: Made when something is written.
+    :param stem: First part of all file names.
+    """
+
+    def __init__(self, folder: Path, stem: str):
+        self.folder = folder
+        self.index = f"{stem}.json"
+        self._own = self._read_index()
+
+    def _read_index(self) -> dict[str, str]:
+        try:
+            data = json.loads((self.folder / self.index).read_text())
+            return data["files"] if data["written_by"] == _WRITTEN_BY else {}
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+            return {}
+
+    def check(self, names: Iterable[str]) -> None:
+        """
+        :param names: Files that shall be written besides the JSON file.
+        :raises ForeignFileError: If one is there that may not be replaced.
+        :raises NotADirectoryError: If the folder is a file.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise NotADirectoryError(f"{self.folder} is not a folder: choose another one with --out")
+        foreign = [name for name in names if (self.folder / name).exists() and not self._is_own(name)]
+        if (self.folder / self.index).exists() and not self._own:
+            foreign.append(self.index)
+        if foreign:
+            raise ForeignFileError(
+                f"{self.folder} has files that this command did not write, or that were edited since: "
+                f"{', '.join(foreign)}. Move them away, or choose another folder with --out."
+            )
+
+    def _is_own(self, name: str) -> bool:
+        return self._own.get(name) == _hash((self.folder / name).read_bytes())
+
+    def write(self, files: Mapping[str, bytes], data: Mapping[str, Any]) -> list[Path]:
+        """
+        Write all files, and remove those of a former run that are not among them.
+
+        :param files: Contents by name.
+        :param data: For the JSON file.
+        :return: What was written.
+        :raises ForeignFileError: As :meth:`check`.
+        """
+        self.check(files)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in self._own.keys() - files.keys():
+            if (self.folder / name).exists() and self._is_own(name):
+                (self.folder / name).unlink()
+        self._own = {name: _hash(content) for name, content in files.items()}
+        index = {"written_by": _WRITTEN_BY, **data, "files": self._own}
+        contents = {**files, self.index: (json.dumps(index, indent=1) + "\n").encode()}
+        for name, content in contents.items():
+            (self.folder / name).write_bytes(content)
+        return [self.folder / name for name in contents]
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

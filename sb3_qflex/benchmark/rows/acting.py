@@ -1,0 +1,112 @@
+"""Acting: the policy function and ``predict`` against CrossQ's and SAC's."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from sb3_qflex import QFlexPolicy
+from sb3_qflex.benchmark import workloads
+from sb3_qflex.benchmark.flops import Problem
+from sb3_qflex.benchmark.measurement import Section
+from sb3_qflex.benchmark.settings import Settings
+from sb3_qflex.benchmark.timing import Task, interleave, ratio
+
+_TEXT = """\
+Stochastic actions for n observations. *policy* is the policy function, tensor in and tensor out; *predict* takes and
+returns numpy arrays. *bare products* are the matrix products of K = 20 alone, one after the other. *after an update* is
+the policy function when networks have to be folded anew, as at the first action after each update. *added by predict*
+is the difference of QFlex's predict and policy function, which should not exceed SAC's predict."""
+
+_FLOW_STEPS = (20, 10)
+
+
+def measure_acting(settings: Settings) -> Section:
+    """
+    :param settings: Sizes and durations.
+    """
+    section = Section("acting", "Acting", _TEXT)
+    for problem in settings.sizes:
+        buffer = workloads.filled_buffer(problem)
+        models: dict[str, OffPolicyAlgorithm] = {
+            f"K = {k}": workloads.qflex(problem, buffer, flow_steps=k, guidance_steps=1) for k in _FLOW_STEPS
+        }
+        models["CrossQ"] = workloads.crossq(problem, buffer)
+        models["SAC"] = workloads.sac(problem, buffer)
+        for n_envs in settings.acting_n_envs:
+            seconds = interleave(_tasks(problem, models, n_envs), settings.schedule)
+            _report(section, f"{workloads.label(problem)}, n = {n_envs}", seconds)
+    return section
+
+
+def _tasks(problem: Problem, models: Mapping[str, OffPolicyAlgorithm], n_envs: int) -> list[Task]:
+    obs = np.random.default_rng(0).standard_normal((n_envs, problem.obs_dim), dtype=np.float32)
+    tasks = [Task("bare products", bare_products(problem, n_envs, max(_FLOW_STEPS)))]
+    for name, model in models.items():
+        model.policy.set_training_mode(False)
+        tasks.append(Task(f"{name}, policy", _policy_function(model, th.as_tensor(obs))))
+        tasks.append(Task(f"{name}, predict", _predict(model, obs)))
+    policy = models[f"K = {max(_FLOW_STEPS)}"].policy
+    assert isinstance(policy, QFlexPolicy)
+
+    def touch() -> None:
+        workloads.touch(policy.actor)
+        workloads.touch(policy.field)
+
+    first = _policy_function(models[f"K = {max(_FLOW_STEPS)}"], th.as_tensor(obs))
+    return [*tasks, Task("K = 20, after an update", first, touch)]
+
+
+def _policy_function(model: OffPolicyAlgorithm, obs: th.Tensor) -> Callable[[], object]:
+    def act() -> th.Tensor:
+        with th.no_grad():
+            return model.policy._predict(obs)
+
+    return act
+
+
+def _predict(model: OffPolicyAlgorithm, obs: np.ndarray) -> Callable[[], object]:
+    return lambda: model.predict(obs)
+
+
+def bare_products(problem: Problem, n_envs: int, flow_steps: int) -> Callable[[], object]:
+    """
+    The matrix products of acting: source policy, the field's observation half, and K times its remainder.
+
+    :param problem: Sizes.
+    :param n_envs: Number of observations.
+    :param flow_steps: K.
+    :return: To be called.
+    """
+    obs_dim, action_dim, hidden = problem.obs_dim, problem.action_dim, problem.hidden
+    source = _chain((obs_dim, *hidden, 2 * action_dim), n_envs)
+    observation_half = _chain((obs_dim, hidden[0]), n_envs)
+    step = _chain((action_dim, *hidden, action_dim), n_envs)
+    products = [*source, *observation_half, *flow_steps * step]
+
+    def multiply() -> None:
+        for product in products:
+            product()
+
+    return multiply
+
+
+def _chain(widths: tuple[int, ...], rows: int) -> list[Callable[[], object]]:
+    """One network's products; weights stored as ``nn.Linear`` does, and matrix times vector for a single row."""
+    values = [th.rand(rows, width) for width in widths]
+    weights = [th.rand(outputs, inputs) for inputs, outputs in pairwise(widths)]
+    if rows == 1:
+        return [partial(th.mv, w, x[0], out=y[0]) for w, (x, y) in zip(weights, pairwise(values), strict=True)]
+    return [partial(th.mm, x, w.t(), out=y) for w, (x, y) in zip(weights, pairwise(values), strict=True)]
+
+
+def _report(section: Section, case: str, seconds: Mapping[str, np.ndarray]) -> None:
+    for name, values in seconds.items():
+        section.add(case, name, 1e3 * values, "ms")
+    section.add(case, "policy, K = 20 / CrossQ", ratio(seconds, "K = 20, policy", "CrossQ, policy"))
+    section.add(case, "predict, K = 20 / CrossQ", ratio(seconds, "K = 20, predict", "CrossQ, predict"))
+    section.add(case, "predict, K = 20 / SAC", ratio(seconds, "K = 20, predict", "SAC, predict"))
+    section.add(case, "added by predict", 1e3 * (seconds["K = 20, predict"] - seconds["K = 20, policy"]), "ms")

@@ -1,0 +1,73 @@
+"""Flow target: the folded path against the plain autograd loop."""
+
+import torch as th
+
+from sb3_qflex import QFlexPolicy
+from sb3_qflex.benchmark import workloads
+from sb3_qflex.benchmark.flops import Problem, flow_target_flop
+from sb3_qflex.benchmark.gemm import gemm_tasks, peak, share
+from sb3_qflex.benchmark.measurement import Section
+from sb3_qflex.benchmark.settings import BATCH_SIZE, GUIDANCE_STEPS, Settings
+from sb3_qflex.benchmark.timing import Task, interleave, ratio
+
+_TEXT = f"""\
+{GUIDANCE_STEPS} guidance steps on a batch of {BATCH_SIZE}: `policy.ascend`, folding its critics anew as each update
+does, against the same with automatic differentiation through the readable definitions. The peak is the faster of two
+float32 matrix products (edges 1024 and 256) that take turns with them."""
+
+
+def measure_flow_target(settings: Settings) -> Section:
+    """
+    :param settings: Sizes and durations.
+    """
+    section = Section("flow", "Flow target", _TEXT)
+    for problem in settings.sizes:
+        _measure_size(section, problem, settings)
+    return section
+
+
+def _measure_size(section: Section, problem: Problem, settings: Settings) -> None:
+    model = workloads.qflex(problem, workloads.filled_buffer(problem), guidance_steps=GUIDANCE_STEPS)
+    tasks = [*gemm_tasks(), folded_task(model.policy, "folded"), _plain_task(model.policy, "plain")]
+    seconds = interleave(tasks, settings.schedule)
+    case = workloads.label(problem)
+    section.add(case, "folded", 1e3 * seconds["folded"], "ms")
+    section.add(case, "plain", 1e3 * seconds["plain"], "ms")
+    section.add(case, "plain / folded", ratio(seconds, "plain", "folded"))
+    flop = flow_target_flop(problem, BATCH_SIZE, GUIDANCE_STEPS)
+    section.add(case, "useful work", flop / 1e9, "GFLOP")
+    section.add(case, "share of peak", share(flop, seconds, "folded"))
+    section.add(case, "peak", peak(seconds) / 1e9, "GFLOP/s")
+
+
+def folded_task(policy: QFlexPolicy, name: str) -> Task:
+    """
+    The flow target on a batch, its critics folded anew in each call.
+
+    :param policy: The policy.
+    :param name: Of the task.
+    """
+    obs, source_actions = batch(policy)
+    return Task(name, lambda: policy.ascend(obs, source_actions), lambda: workloads.touch(policy.critic))
+
+
+def _plain_task(policy: QFlexPolicy, name: str) -> Task:
+    obs, source_actions = batch(policy)
+
+    def plain() -> None:
+        with workloads.plain_path(policy):
+            policy.ascend(obs, source_actions)
+
+    return Task(name, plain)
+
+
+def batch(policy: QFlexPolicy) -> tuple[th.Tensor, th.Tensor]:
+    """
+    Observations and source actions of one batch.
+
+    :param policy: The policy.
+    :return: Shapes (B, observation) and (B, |A|).
+    """
+    assert policy.observation_space.shape is not None
+    obs = th.randn(BATCH_SIZE, *policy.observation_space.shape)
+    return obs, policy.source(obs)

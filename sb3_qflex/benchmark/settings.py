@@ -1,0 +1,96 @@
+"""Sizes and durations of the full and of the quick form."""
+
+from dataclasses import dataclass
+
+from sb3_qflex.benchmark.flops import Problem
+from sb3_qflex.benchmark.timing import Schedule
+
+BATCH_SIZE = 256
+#: N and K of the paper, but where a row varies them.
+GUIDANCE_STEPS = 20
+FLOW_STEPS = 20
+
+PAPER_SIZES = (Problem(83, 39), Problem(403, 80), Problem(270, 216), Problem(684, 354))
+WIDE_SIZE = Problem(3148, 700, (1024, 1024, 1024))
+
+
+@dataclass(frozen=True)
+class Loop:
+    """
+    A training loop to measure.
+
+    :param env_id: MyoSuite's id.
+    :param learns: Whether there is an update per vector step; without, the policy only collects.
+    :param n_envs: Number of environments.
+    :param turn_steps: Vector steps of a turn.
+    """
+
+    env_id: str
+    learns: bool
+    n_envs: int
+    turn_steps: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    What is measured, and for how long.
+
+    :param threads: Threads of torch.
+    :param sizes: For flow target, update, acting and memory.
+    :param schedule: Of a comparison.
+    :param growth_obs_dim: Observation size of the growth rows.
+    :param growth_actions: |A| of the growth rows, ascending.
+    :param growth_steps: N and K of the growth rows, ascending.
+    :param acting_n_envs: Numbers of observations that are acted on.
+    :param loops: Training loops.
+    :param loop_schedule: Of a loop's comparison.
+    """
+
+    threads: int
+    sizes: tuple[Problem, ...]
+    schedule: Schedule
+    growth_obs_dim: int
+    growth_actions: tuple[int, ...]
+    growth_steps: tuple[int, ...]
+    acting_n_envs: tuple[int, ...]
+    loops: tuple[Loop, ...]
+    loop_schedule: Schedule
+
+
+def full(threads: int) -> Settings:
+    """
+    The form whose table is published.
+
+    :param threads: Threads of torch.
+    """
+    return Settings(
+        threads=threads,
+        sizes=(*PAPER_SIZES, WIDE_SIZE),
+        schedule=Schedule(seconds=15.0, min_rounds=9, max_rounds=100),
+        growth_obs_dim=403,
+        growth_actions=(10, 20, 40, 80, 160, 320, 500, 700, 1000),
+        growth_steps=(1, 5, 10, 20, 40),
+        acting_n_envs=(1, 16, 80),
+        loops=(Loop("myoLegWalk-v0", False, 80, 50), Loop("myoHandPenTwirlRandom-v0", True, 80, 100)),
+        loop_schedule=Schedule(seconds=120.0, min_rounds=5, max_rounds=15, turn_seconds=0.0),
+    )
+
+
+def quick(threads: int) -> Settings:
+    """
+    The form for every day, meant for under a minute on an idle machine with two cores.
+
+    :param threads: Threads of torch.
+    """
+    return Settings(
+        threads=threads,
+        sizes=PAPER_SIZES[1:2],
+        schedule=Schedule(seconds=0.8, min_rounds=3, max_rounds=20),
+        growth_obs_dim=403,
+        growth_actions=(10, 80, 700),
+        growth_steps=(1, 20),
+        acting_n_envs=(1, 80),
+        loops=(Loop("myoHandPenTwirlRandom-v0", True, 2, 5),),
+        loop_schedule=Schedule(seconds=1.0, min_rounds=3, max_rounds=5, turn_seconds=0.0),
+    )

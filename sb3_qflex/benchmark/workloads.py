@@ -1,0 +1,164 @@
+"""Models of given sizes with a filled replay buffer, and what is done to them between timings."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from sb3_contrib import CrossQ
+from stable_baselines3 import SAC
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from sb3_qflex import QFlex, QFlexPolicy
+from sb3_qflex.benchmark.flops import Problem
+from sb3_qflex.benchmark.settings import BATCH_SIZE
+
+#: Larger than caches, as the buffer of a real run is.
+_BUFFER_BYTES = 128 * 2**20
+_MAX_TRANSITIONS = 20_000
+#: Updates before timing: BatchRenorm's warm-up of 10 forwards is another code path.
+_SETTLING_UPDATES = 12
+
+
+class SyntheticEnv(gym.Env):
+    """
+    Spaces of given sizes and standard normal observations.
+
+    :param obs_dim: Columns of the observation.
+    :param action_dim: |A|.
+    """
+
+    def __init__(self, obs_dim: int, action_dim: int):
+        self.observation_space = spaces.Box(-np.inf, np.inf, (obs_dim,), np.float32)
+        self.action_space = spaces.Box(-1.0, 1.0, (action_dim,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        return self._observation(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        return self._observation(), 0.0, False, False, {}
+
+    def _observation(self) -> np.ndarray:
+        return self.np_random.standard_normal(self.observation_space.shape, dtype=np.float32)
+
+
+def filled_buffer(problem: Problem, transitions: int | None = None) -> ReplayBuffer:
+    """
+    A full replay buffer of random transitions, of which one in a hundred is terminal.
+
+    :param problem: Sizes.
+    :param transitions: Its size; by default larger than a processor's caches.
+    """
+    env = SyntheticEnv(problem.obs_dim, problem.action_dim)
+    if transitions is None:
+        row_bytes = 4 * (2 * problem.obs_dim + problem.action_dim)
+        transitions = min(_MAX_TRANSITIONS, _BUFFER_BYTES // row_bytes)
+    buffer = ReplayBuffer(transitions, env.observation_space, env.action_space, device="cpu")
+    rng = np.random.default_rng(0)
+    for array in (buffer.observations, buffer.next_observations, buffer.rewards):
+        array[...] = rng.standard_normal(array.shape, dtype=np.float32)
+    buffer.actions[...] = rng.uniform(-1.0, 1.0, buffer.actions.shape)
+    buffer.dones[...] = rng.random(buffer.dones.shape) < 0.01
+    buffer.full = True
+    return buffer
+
+
+def _settle(model: OffPolicyAlgorithm, buffer: ReplayBuffer) -> None:
+    model.set_logger(configure(format_strings=[]))
+    model.replay_buffer = buffer
+    model.train(_SETTLING_UPDATES, BATCH_SIZE)
+
+
+def qflex(problem: Problem, buffer: ReplayBuffer, **kwargs: Any) -> QFlex:
+    """
+    QFlex with the networks of ``problem``, after a few updates.
+
+    :param problem: Sizes.
+    :param buffer: Its replay buffer.
+    :param kwargs: Further arguments of the constructor.
+    """
+    policy_kwargs = {"net_arch": list(problem.hidden), "n_critics": problem.n_critics}
+    env = SyntheticEnv(problem.obs_dim, problem.action_dim)
+    model = QFlex("MlpPolicy", env, policy_kwargs=policy_kwargs, seed=0, device="cpu", **kwargs)
+    _settle(model, buffer)
+    return model
+
+
+def source_only(problem: Problem, buffer: ReplayBuffer) -> QFlex:
+    """
+    Our own CrossQ-equivalent: no guidance and no velocity field.
+
+    :param problem: Sizes.
+    :param buffer: Its replay buffer.
+    """
+    return qflex(problem, buffer, exploration="source", bootstrap="source")
+
+
+def crossq(problem: Problem, buffer: ReplayBuffer) -> CrossQ:
+    """
+    sb3-contrib's CrossQ with the same networks and ``policy_delay=1``, otherwise its defaults.
+
+    :param problem: Sizes.
+    :param buffer: Its replay buffer.
+    """
+    policy_kwargs = {"net_arch": list(problem.hidden), "n_critics": problem.n_critics}
+    env = SyntheticEnv(problem.obs_dim, problem.action_dim)
+    model = CrossQ("MlpPolicy", env, policy_delay=1, policy_kwargs=policy_kwargs, buffer_size=1, seed=0, device="cpu")
+    _settle(model, buffer)
+    return model
+
+
+def sac(problem: Problem, buffer: ReplayBuffer) -> SAC:
+    """
+    SB3's SAC with the same networks, otherwise its defaults.
+
+    :param problem: Sizes.
+    :param buffer: Its replay buffer.
+    """
+    policy_kwargs = {"net_arch": list(problem.hidden), "n_critics": problem.n_critics}
+    env = SyntheticEnv(problem.obs_dim, problem.action_dim)
+    model = SAC("MlpPolicy", env, policy_kwargs=policy_kwargs, buffer_size=1, seed=0, device="cpu")
+    _settle(model, buffer)
+    return model
+
+
+def touch(network: th.nn.Module) -> None:
+    """
+    Edit parameters in place without changing them, as an optimizer step would: what was folded has to be folded anew.
+
+    :param network: Its parameters are touched.
+    """
+    with th.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1.0)
+
+
+@contextmanager
+def plain_path(policy: QFlexPolicy) -> Iterator[None]:
+    """
+    The readable definitions (autograd, nothing folded) inside the ``with``.
+
+    :param policy: The policy.
+    """
+    policy._fold = lambda *_: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del policy._fold
+
+
+def label(problem: Problem) -> str:
+    """
+    Row heading of a size.
+
+    :param problem: Sizes.
+    """
+    widths = set(problem.hidden)
+    width = "" if widths == {256} else f", {len(problem.hidden)} x {max(widths)}"
+    return f"{problem.obs_dim} / {problem.action_dim}{width}"
