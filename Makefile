@@ -6,11 +6,12 @@ EXTRAS = myosuite,envs,dev
 
 # What `make train` and `make compare` run; change it on the command line: make train ENV=myoLegWalk-v0 SEED=1
 ENV ?= myoHandPenTwirlRandom-v0
-STEPS ?= 60000
+train: STEPS ?= 100000
+compare: STEPS ?= 60000
 SEED ?= 0
 LOGS ?= logs
 
-.PHONY: install lint types test test-slow train compare
+.PHONY: install lint types test test-slow train compare speed
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -45,3 +46,7 @@ train: install
 
 compare: install
 	$(BIN)/python -m sb3_qflex compare --env $(ENV) --steps $(STEPS) --seed $(SEED) -f $(LOGS)
+
+# Tables and figures of the speed of this machine, in docs/speed; half an hour. A short form: --quick.
+speed: install
+	$(BIN)/python -m sb3_qflex.benchmark speed --out docs/speed

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
+from rl_zoo3 import exp_manager
 from rl_zoo3.exp_manager import ExperimentManager
 from rl_zoo3.train import train
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from sb3_qflex.vec_env import WorkerVecEnv
@@ -19,12 +21,6 @@ ENTRY = {"policy": "MlpPolicy", "n_envs": 3, "n_timesteps": 60, "n_steps": 10, "
 
 class Manager(ExperimentManager):
     """A class of the tests' own: the Zoo's is left alone."""
-
-    built: list[tuple[bool, dict[str, Any]]]
-
-    def create_envs(self, n_envs: int, eval_env: bool = False, no_log: bool = False) -> VecEnv:
-        self.built = [*getattr(self, "built", []), (eval_env, dict(self.vec_env_kwargs))]
-        return super().create_envs(n_envs, eval_env, no_log)
 
 
 def manager_class() -> type[Manager]:
@@ -94,7 +90,14 @@ def test_the_zoos_own_choice_stays(tmp_path: Path) -> None:
     assert run.vec_env_class is SubprocVecEnv
 
 
-def test_evaluation_does_not_wait_for_the_cluster(tmp_path: Path) -> None:
+def test_evaluation_does_not_wait_for_the_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[dict[str, Any]] = []
+
+    def recording_make_vec_env(*args: Any, **kwargs: Any) -> VecEnv:
+        built.append(kwargs["vec_env_kwargs"])
+        return make_vec_env(*args, **kwargs)
+
+    monkeypatch.setattr(exp_manager, "make_vec_env", recording_make_vec_env)
     manager = manager_class()
     extend_manager(manager)
     extend_manager(manager)
@@ -102,7 +105,7 @@ def test_evaluation_does_not_wait_for_the_cluster(tmp_path: Path) -> None:
     run._preprocess_hyperparams(run.read_hyperparameters()[0])
     env = run.create_envs(1, eval_env=True)
     assert isinstance(inner(env), WorkerVecEnv)
-    assert run.built == [(True, {"backend": "process"})]
+    assert built == [{"backend": "process"}]
     assert run.vec_env_kwargs["backend"] == "ray"
     env.close()
 

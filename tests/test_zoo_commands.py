@@ -73,9 +73,13 @@ def test_compare_trains_in_processes_of_their_own(
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     # This way needs no start-up file, so an installed one takes no part.
     monkeypatch.setenv("SB3_QFLEX_ZOO", "0")
-    out = run("compare", "--env", "Pendulum-v1", "--steps", 3200, "--eval-episodes", 1, "--algos", "qflex")
+    entry = "n_timesteps: 100, policy: MlpPolicy, n_envs: 2, learning_starts: 780, policy_kwargs: 'dict(net_arch=[8])'"
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small/qflex.yml").write_text(f"default: {{{entry}}}")
+    monkeypatch.setattr(compare, "our_folder", lambda: tmp_path)
+    out = run("compare", "--env", "Pendulum-v1", "--steps", 800, "--eval-episodes", 1, "--algos", "qflex")
     table = (tmp_path / "logs/compare_Pendulum-v1_1.csv").read_text().splitlines()
-    assert [line.split(",")[:3] for line in table[1:]] == [["qflex", "0", "3200"]]
+    assert [line.split(",")[:3] for line in table[1:]] == [["qflex", "0", "800"]]
     assert "logs/compare_Pendulum-v1_1.png" in out
     assert (tmp_path / "logs/compare_Pendulum-v1_1.png").read_bytes().startswith(b"\x89PNG")
 
