@@ -6,7 +6,7 @@ EXTRAS = myosuite,envs,dev
 
 # What `make train` and `make compare` run; change it on the command line: make train ENV=myoLegWalk-v0 SEED=1
 ENV ?= myoHandPenTwirlRandom-v0
-train: STEPS ?= 100000
+train: STEPS ?= 80000
 compare: STEPS ?= 60000
 SEED ?= 0
 LOGS ?= logs

@@ -2,16 +2,13 @@
 
 import io
 import pathlib
-import warnings
 from collections.abc import Iterable
-from typing import Any, ClassVar, Never, TypeVar, cast
+from typing import Any, ClassVar, Never, TypeVar
 
 import numpy as np
 import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import (
     GymEnv,
@@ -19,12 +16,10 @@ from stable_baselines3.common.type_aliases import (
     ReplayBufferSamples,
     Schedule,
     TensorDict,
-    TrainFreq,
 )
-from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env.patch_gym import _patch_env
 
-from sb3_qflex import replay, validation
+from sb3_qflex import validation
+from sb3_qflex.collecting import CollectingAlgorithm
 from sb3_qflex.guard import NonFiniteGuard
 from sb3_qflex.losses import temperature_loss
 from sb3_qflex.metrics import TrainingLog
@@ -37,7 +32,7 @@ from sb3_qflex.policies import MlpPolicy, MultiInputPolicy, QFlexPolicy
 SelfQFlex = TypeVar("SelfQFlex", bound="QFlex")
 
 
-class QFlex(OffPolicyAlgorithm):
+class QFlex(CollectingAlgorithm):
     """
     Q-guided Flow Exploration (QFlex): a Gaussian source policy proposes an action, and a learned velocity field
     carries it along the gradient of Q, in the full action space.
@@ -178,19 +173,11 @@ class QFlex(OffPolicyAlgorithm):
 
         self.log_ent_coef: th.Tensor | None = None
         self.ent_coef_optimizer: th.optim.Optimizer | None = None
-        # Environment steps after which updates begin; see _schedule_updates.
         self._updates_from = learning_starts
         self._guard = NonFiniteGuard()
         self._training_log = TrainingLog()
         if _init_setup_model:
             self._setup_model()
-
-    @staticmethod
-    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        # Before SB3's own assertions, which do not say what was given.
-        spaces_of = env if isinstance(env, VecEnv) else _patch_env(env)
-        validation.check_spaces(spaces_of.observation_space, spaces_of.action_space)
-        return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
         validation.check_choice("policy", policy_name, self.policy_aliases)
@@ -284,8 +271,6 @@ class QFlex(OffPolicyAlgorithm):
         self._guard.step(optimizer, loss, name, self._n_updates)
         self._training_log.means.add(f"{name}_loss", loss)
 
-    # --- Collecting experience ---
-
     def learn(
         self: SelfQFlex,
         total_timesteps: int,
@@ -295,94 +280,14 @@ class QFlex(OffPolicyAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfQFlex:
-        # SB3's loop but for the moment at which updates begin, which is not always learning_starts.
-        total_timesteps, callback = self._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
-        assert isinstance(callback, BaseCallback)
-        callback.on_training_start(locals(), globals())
-        assert self.env is not None and self.replay_buffer is not None  # _setup_learn saw to them
-        train_freq = cast(TrainFreq, self.train_freq)  # _setup_model converted it
-        while self.num_timesteps < total_timesteps:
-            rollout = self.collect_rollouts(
-                self.env,
-                train_freq=train_freq,
-                action_noise=self.action_noise,
-                callback=callback,
-                learning_starts=self._updates_from,
-                replay_buffer=self.replay_buffer,
-                log_interval=log_interval,
-            )
-            if not rollout.continue_training:
-                break
-            if self.num_timesteps > self._updates_from:
-                gradient_steps = self.gradient_steps if self.gradient_steps >= 0 else rollout.episode_timesteps
-                if gradient_steps > 0:
-                    self.train(batch_size=self.batch_size, gradient_steps=gradient_steps)
-        callback.on_training_end()
-        return self
-
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        *args: Any,
-        **kwargs: Any,
-    ) -> tuple[int, Any]:
-        if self.env is None:
-            raise ValueError("Training needs an environment: pass env= to load(), or call set_env() first.")
-        new_buffer = self.replay_buffer is None
-        if new_buffer:
-            self.replay_buffer = replay.make_replay_buffer(
-                self.replay_buffer_class,
-                self.replay_buffer_kwargs,
-                self.buffer_size,
-                self.env,
-                self.device,
-                self.optimize_memory_usage,
-                self.n_steps,
-                self.gamma,
-            )
-        prepared = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, *args, **kwargs)
-        self._schedule_updates(new_buffer, reset_num_timesteps)
-        self._training_log.start(self._n_updates, self.num_timesteps)
-        return prepared
-
-    def _schedule_updates(self, new_buffer: bool, reset_num_timesteps: bool) -> None:
-        """Decide from which step on there are enough transitions to learn from."""
-        trained = self._n_updates > 0
-        if new_buffer:
-            self._updates_from = self.num_timesteps + self.learning_starts
-            if trained and self.learning_starts > 0:
-                warnings.warn(
-                    f"This trained model goes on without its replay buffer: it first collects {self.learning_starts} "
-                    "transitions with its own policy. load_replay_buffer() before learn() avoids this.",
-                    stacklevel=4,
-                )
-        elif reset_num_timesteps:
-            self._updates_from = 0 if trained else self.learning_starts
-
-    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
-        previous = self.replay_buffer
-        super().load_replay_buffer(path, truncate_last_traj)
-        assert self.replay_buffer is not None
-        loaded, self.replay_buffer = self.replay_buffer, previous
-        replay.check_loaded_buffer(loaded, self.observation_space, self.action_space, self.n_envs)
-        replay.check_loaded_returns(loaded, self.n_steps, self.gamma)
-        self.replay_buffer = loaded
-
-    def _sample_action(
-        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
-    ) -> tuple[np.ndarray, np.ndarray]:
-        # A trained model has a policy that is better than random actions, whatever the step count says.
-        random_until = 0 if self._n_updates > 0 else learning_starts
-        _, scaled_action = super()._sample_action(random_until, action_noise, n_envs)
-        # Noise may come in float64: what is executed is what the buffer stores.
-        scaled_action = scaled_action.astype(np.float32)
-        return self.policy.unscale_action(scaled_action), scaled_action
+        return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
 
     # --- Logging ---
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, Any]:
+        prepared = super()._setup_learn(*args, **kwargs)
+        self._training_log.start(self._n_updates, self.num_timesteps)
+        return prepared
 
     def dump_logs(self) -> None:
         """Write log data; the diagnostics of the flow are computed here, on the last batch."""
