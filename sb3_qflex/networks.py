@@ -173,15 +173,31 @@ class StateNetwork(BaseModel):
     A shared extractor is trained by the source policy alone (SB3's rule): here its features are detached, and its
     train mode is left as it is.
 
+    :param observation_space: Observation space.
+    :param action_space: Action space.
+    :param features_extractor: Network from observations to features.
+    :param features_dim: Number of features.
+    :param normalize_images: Kept for SB3's interface; images are refused.
     :param share_features_extractor: Whether the extractor belongs to the source policy.
-    :param args: Passed on to ``BaseModel``, as are ``kwargs``.
     """
 
     features_extractor: BaseFeaturesExtractor
     optimizer: th.optim.Optimizer
 
-    def __init__(self, *args: Any, share_features_extractor: bool, **kwargs: Any):
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Box,
+        features_extractor: BaseFeaturesExtractor,
+        features_dim: int,
+        normalize_images: bool = True,
+        share_features_extractor: bool = False,
+    ):
+        super().__init__(
+            observation_space, action_space, features_extractor=features_extractor, normalize_images=normalize_images
+        )
+        self.features_dim = features_dim
+        self.action_dim = get_action_dim(action_space)
         self.share_features_extractor = share_features_extractor
 
     def encode(self, obs: PyTorchObs) -> th.Tensor:
@@ -211,41 +227,24 @@ class Critics(StateNetwork):
     """
     The critics Q_1 ... Q_n on concat(s, a), CrossQ style: no target networks.
 
-    :param observation_space: Observation space.
-    :param action_space: Action space.
     :param net_arch: Hidden layers.
-    :param features_extractor: Network from observations to features.
-    :param features_dim: Number of features.
-    :param activation_fn: Activation function.
-    :param normalize_images: Kept for SB3's interface; images are refused.
     :param n_critics: Number of critics.
-    :param share_features_extractor: Whether the extractor belongs to the source policy.
+    :param activation_fn: Activation function.
     :param batch_norm_kwargs: Options of the BatchRenorm layers; None for none.
+    :param kwargs: As for :class:`StateNetwork`.
     """
 
     def __init__(
         self,
-        observation_space: spaces.Space,
-        action_space: spaces.Box,
         net_arch: list[int],
-        features_extractor: nn.Module,
-        features_dim: int,
-        activation_fn: type[nn.Module] = nn.ReLU,
-        normalize_images: bool = True,
         n_critics: int = 2,
-        share_features_extractor: bool = False,
+        activation_fn: type[nn.Module] = nn.ReLU,
         batch_norm_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
     ):
-        super().__init__(
-            observation_space,
-            action_space,
-            features_extractor=features_extractor,
-            normalize_images=normalize_images,
-            share_features_extractor=share_features_extractor,
-        )
-        self.features_dim = features_dim
+        super().__init__(**kwargs)
         self.n_critics = n_critics
-        input_dim = features_dim + get_action_dim(action_space)
+        input_dim = self.features_dim + self.action_dim
         self.q_networks = nn.ModuleList(
             renorm_mlp(input_dim, 1, net_arch, activation_fn, batch_norm_kwargs) for _ in range(n_critics)
         )
@@ -270,39 +269,22 @@ class VelocityField(StateNetwork):
     """
     The velocity field v(t, s, a) on concat(s, a, t) with a linear output; t is an input like any other.
 
-    :param observation_space: Observation space.
-    :param action_space: Action space.
     :param net_arch: Hidden layers.
-    :param features_extractor: Network from observations to features.
-    :param features_dim: Number of features.
     :param activation_fn: Activation function.
-    :param normalize_images: Kept for SB3's interface; images are refused.
-    :param share_features_extractor: Whether the extractor belongs to the source policy.
     :param batch_norm_kwargs: Options of the BatchRenorm layers; None for none.
+    :param kwargs: As for :class:`StateNetwork`.
     """
 
     def __init__(
         self,
-        observation_space: spaces.Space,
-        action_space: spaces.Box,
         net_arch: list[int],
-        features_extractor: nn.Module,
-        features_dim: int,
         activation_fn: type[nn.Module] = nn.ReLU,
-        normalize_images: bool = True,
-        share_features_extractor: bool = False,
         batch_norm_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
     ):
-        super().__init__(
-            observation_space,
-            action_space,
-            features_extractor=features_extractor,
-            normalize_images=normalize_images,
-            share_features_extractor=share_features_extractor,
-        )
-        self.features_dim = features_dim
-        action_dim = get_action_dim(action_space)
-        self.net = renorm_mlp(features_dim + action_dim + 1, action_dim, net_arch, activation_fn, batch_norm_kwargs)
+        super().__init__(**kwargs)
+        input_dim = self.features_dim + self.action_dim + 1
+        self.net = renorm_mlp(input_dim, self.action_dim, net_arch, activation_fn, batch_norm_kwargs)
 
     def velocity(self, features: th.Tensor, actions: th.Tensor, t: th.Tensor) -> th.Tensor:
         """
