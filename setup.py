@@ -61,7 +61,7 @@ setup(
         "rl_zoo3>=2.9.2,<3",
         # rl_zoo3 imports seaborn at start-up but declares it only in an extra.
         "seaborn>=0.13",
-        "torch>=2.5",
+        "torch>=2.6",
         "gymnasium>=1.0",
         "numpy>=1.26",
         "cloudpickle>=3",
