@@ -188,7 +188,7 @@ def test_a_dropped_vec_env_ends_its_workers() -> None:
 
 
 PARENT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {folder!r})
 
@@ -205,7 +205,9 @@ RUNNING = """env, second = (WorkerVecEnv(sample_envs(4), 2, {start_method!r}) fo
 BUILDING = "WorkerVecEnv(slow_envs(800, Path({file!r})), 2, 'fork')"
 
 
+# A suite that was started in the background ignores Ctrl-C, and its children inherit that.
 INTERRUPTED = """import numpy as np
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     env = WorkerVecEnv(sample_envs(4), 2, "fork")
     env.reset()
     print("ready", flush=True)
