@@ -93,8 +93,9 @@ def test_start_methods(start_method: str) -> None:
         env.action_space.seed(1)
         env.seed(11)
     assert_same_trajectories(ours, theirs)
-    # A worker that starts afresh imports no more than its environments do.
-    if start_method != "fork":
+    # A worker that starts afresh imports no more than its environments do. (The fork server is one for the whole test
+    # process: what it imported depends on the tests before this one.)
+    if start_method == "spawn":
         assert ours.env_method("has_imported", "torch") == [False] * 3
     ours.close()
 
