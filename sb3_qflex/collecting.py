@@ -112,6 +112,13 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
             self._updates_from = 0 if trained else self.learning_starts
 
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        """
+        Load a replay buffer from a pickle file. One that does not fit leaves the present buffer in place.
+
+        :param path: Path to the pickled replay buffer.
+        :param truncate_last_traj: As in SB3: whether the last episode of a ``HerReplayBuffer`` counts as finished.
+        :raises UnsupportedError: If it was filled by other spaces, another number of environments or other returns.
+        """
         previous = self.replay_buffer
         super().load_replay_buffer(path, truncate_last_traj)
         assert self.replay_buffer is not None

@@ -347,6 +347,14 @@ class QFlex(CollectingAlgorithm):
     def set_parameters(
         self, load_path_or_dict: str | TensorDict, exact_match: bool = True, device: th.device | str = "auto"
     ) -> None:
+        """
+        Load parameters from a given zip-file or a nested dictionary, see ``BaseAlgorithm.set_parameters``.
+
+        :param load_path_or_dict: Path or file-like of a saved model, or what ``get_parameters`` returns.
+        :param exact_match: Whether all parameters must be given.
+        :param device: Device on which the code should run.
+        :raises RuntimeError: If one has a learned and the other a fixed entropy coefficient.
+        """
         params = load_path_or_dict if exact_match and isinstance(load_path_or_dict, dict) else {}
         if set(params) ^ set(self._get_torch_save_params()[0]) == {"ent_coef_optimizer"}:
             # RuntimeError, as torch raises for other states that do not fit; load() passes it on.
