@@ -138,11 +138,13 @@ class QFlexPolicy(BasePolicy):
             "normalize_images": self.normalize_images,
             "batch_norm_kwargs": self.batch_norm_kwargs if self.batch_norm else None,
         }
-        self.actor = SourceActor(net_arch=archs["pi"], **self._with_extractor(kwargs, None))
+        self.actor = SourceActor(net_arch=archs["pi"], **self._update_features_extractor(kwargs))
         shared = self.actor.features_extractor if self.share_features_extractor else None
         kwargs["share_features_extractor"] = self.share_features_extractor
-        self.critic = Critics(net_arch=archs["qf"], n_critics=self.n_critics, **self._with_extractor(kwargs, shared))
-        self.field = VelocityField(net_arch=archs["field"], **self._with_extractor(kwargs, shared))
+        self.critic = Critics(
+            net_arch=archs["qf"], n_critics=self.n_critics, **self._update_features_extractor(kwargs, shared)
+        )
+        self.field = VelocityField(net_arch=archs["field"], **self._update_features_extractor(kwargs, shared))
         new_optimizer: Callable[..., th.optim.Optimizer] = partial(
             self.optimizer_class,
             lr=lr_schedule(1),  # type: ignore[call-arg]
@@ -155,9 +157,6 @@ class QFlexPolicy(BasePolicy):
             network.optimizer.register_step_post_hook(_mark_as_modified)
         # Everything stays in eval mode but the network that a loss is being computed for.
         self.set_training_mode(False)
-
-    def _with_extractor(self, kwargs: dict[str, Any], extractor: BaseFeaturesExtractor | None) -> dict[str, Any]:
-        return self._update_features_extractor(kwargs, extractor)
 
     def _register_preconditioner(self) -> None:
         """M as state: a constant diagonal, or the running average u of squared gradients."""
