@@ -10,7 +10,7 @@ rounding.
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch as th
 from torch import nn
@@ -149,9 +149,16 @@ def folded_velocity(field: FoldedMLP, features: th.Tensor) -> Velocity:
     return velocity
 
 
-def folded_q_gradient(critics: Sequence[FoldedMLP], features: th.Tensor) -> QGradient:
+class MinQ(NamedTuple):
+    """min_i Q_i at a batch of actions, shape (B,), and its gradient by the action, (B, |A|); constants."""
+
+    values: th.Tensor
+    gradient: th.Tensor
+
+
+def folded_min_q(critics: Sequence[FoldedMLP], features: th.Tensor) -> Callable[[th.Tensor], MinQ]:
     """
-    Gradient of min_i Q_i(s, a) by the action at given states; the fast form of ``guidance.min_q_gradient``.
+    min_i Q_i(s, a) and its gradient by the action at given states; the fast form of ``guidance.min_q_gradient``.
 
     :param critics: The folded critics, whose input after the features is the action.
     :param features: Shape (B, F).
@@ -160,18 +167,67 @@ def folded_q_gradient(critics: Sequence[FoldedMLP], features: th.Tensor) -> QGra
     activations = [
         [th.empty_like(h), *critic.buffers(len(features))] for critic, h in zip(critics, hoisted, strict=True)
     ]
-    q_values = features.new_empty(len(critics), len(features))
     # Picking the rows of each critic needs their number on the host, which would synchronise with a GPU at each
     # step; there every critic goes backward with the other rows at zero.
     backward = _backward_by_rows if features.device.type == "cpu" else _backward_by_mask
 
-    def gradient(actions: th.Tensor) -> th.Tensor:
-        for critic, h, (first, *others), q in zip(critics, hoisted, activations, q_values, strict=True):
+    def evaluate(actions: th.Tensor) -> MinQ:
+        q_values = []
+        for critic, h, (first, *others) in zip(critics, hoisted, activations, strict=True):
             z = th.addmm(h, actions, critic.input_weight.t(), out=first)
-            q.copy_(critic.propagate(z, others).squeeze(1))
-        return backward(critics, [layers[:-1] for layers in activations], q_values.argmin(dim=0))
+            q_values.append(critic.propagate(z, others).squeeze(1))
+        values, chosen = _smallest(q_values)
+        return MinQ(values, backward(critics, [layers[:-1] for layers in activations], chosen))
 
-    return gradient
+    return evaluate
+
+
+def folded_q_gradient(critics: Sequence[FoldedMLP], features: th.Tensor) -> QGradient:
+    """
+    The gradient of :func:`folded_min_q` alone.
+
+    :param critics: The folded critics.
+    :param features: Shape (B, F).
+    """
+    min_q = folded_min_q(critics, features)
+    return lambda actions: min_q(actions).gradient
+
+
+def _smallest(q_values: Sequence[th.Tensor]) -> tuple[th.Tensor, th.Tensor]:
+    """Minimum and index of its first critic; ``argmin`` over so few rows takes several times as long."""
+    values, chosen = q_values[0], th.zeros(len(q_values[0]), dtype=th.long, device=q_values[0].device)
+    for i, q in enumerate(q_values[1:], start=1):
+        chosen.masked_fill_(q < values, i)
+        values = th.minimum(values, q)
+    return values.clone() if len(q_values) == 1 else values, chosen
+
+
+class _ActionGradient(th.autograd.Function):
+    """Gives constants a known gradient by the action."""
+
+    @staticmethod
+    def forward(ctx: Any, actions: th.Tensor, min_q: MinQ) -> th.Tensor:
+        ctx.save_for_backward(min_q.gradient)
+        return min_q.values
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: th.Tensor) -> tuple[th.Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return outputs[0].unsqueeze(1) * gradient, None
+
+
+def differentiable_min_q(critics: Sequence[FoldedMLP], features: th.Tensor, actions: th.Tensor) -> th.Tensor:
+    """
+    min_i Q_i(s, a) that differentiates to the action alone; the fast form of ``guidance.smallest`` of ``Critics``.
+
+    :param critics: The folded critics.
+    :param features: Shape (B, F), constants.
+    :param actions: Shape (B, |A|).
+    :return: Shape (B,).
+    """
+    with th.no_grad():
+        min_q = folded_min_q(critics, features)(actions.detach())
+    return _ActionGradient.apply(actions, min_q)
 
 
 def _backward(critic: FoldedMLP, activations: list[th.Tensor]) -> th.Tensor:
@@ -197,7 +253,8 @@ def _backward_by_rows(critics: Sequence[FoldedMLP], activations: list[list[th.Te
     for i, critic in enumerate(critics):
         rows = (chosen == i).nonzero().squeeze(1)
         if rows.numel() > 0:
-            gradient[rows] = _backward(critic, [activation.index_select(0, rows) for activation in activations[i]])
+            rows_gradient = _backward(critic, [activation.index_select(0, rows) for activation in activations[i]])
+            gradient.index_copy_(0, rows, rows_gradient.expand(len(rows), -1))
     return gradient
 
 

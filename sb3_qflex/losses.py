@@ -39,15 +39,15 @@ def critic_loss(q_values: th.Tensor, target: th.Tensor) -> th.Tensor:
     return (q_values - target).square().mean(dim=1).sum()
 
 
-def source_loss(q_values: th.Tensor, ent_coef: th.Tensor | None = None, log_prob: th.Tensor | None = None) -> th.Tensor:
+def source_loss(min_q: th.Tensor, ent_coef: th.Tensor | None = None, log_prob: th.Tensor | None = None) -> th.Tensor:
     """
     Batch mean of alpha log pi0(a(0)|s) - min_i Q_i(s, a(0)) (step 2).
 
-    :param q_values: Q_i(s, a(0)) of the reparameterised sample, shape (n_critics, B).
+    :param min_q: min_i Q_i(s, a(0)) of the reparameterised sample, shape (B,).
     :param ent_coef: alpha, a scalar tensor; None without an entropy term.
     :param log_prob: log pi0(a(0)|s), shape (B,); given together with ``ent_coef``.
     """
-    loss = -smallest(q_values)
+    loss = -min_q
     if ent_coef is not None:
         assert log_prob is not None, "an entropy term needs the log-probabilities"
         loss = loss + ent_coef * log_prob

@@ -78,10 +78,7 @@ def source_objective(
             actions = policy.actor(observations)
         else:
             actions, log_prob = policy.actor.action_log_prob(observations)
-    with th.no_grad():
-        features = policy.critic.encode(observations)
-    q_values = policy.critic.q_values(features, actions)
-    return losses.source_loss(q_values, ent_coef, log_prob), log_prob
+    return losses.source_loss(policy.min_q(observations, actions), ent_coef, log_prob), log_prob
 
 
 def field_objective(policy: QFlexPolicy, next_observations: PyTorchObs) -> th.Tensor:

@@ -1,6 +1,5 @@
 """QFlex's policy: a Gaussian source policy, its critics, and the velocity field that carries its actions along Q."""
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,11 +14,11 @@ from torch import nn
 
 from sb3_qflex import validation
 from sb3_qflex.flow import Velocity, integrate
-from sb3_qflex.folding import FoldedMLP, NotFoldableError, folded_q_gradient, folded_velocity
-from sb3_qflex.guidance import RMS_DECAY, Guidance, QGradient, ascend, min_q_gradient, rms_preconditioner
+from sb3_qflex.fold_cache import FoldCache, mark_as_modified
+from sb3_qflex.folding import FoldedMLP, differentiable_min_q, folded_q_gradient, folded_velocity
+from sb3_qflex.guidance import RMS_DECAY, Guidance, QGradient, ascend, min_q_gradient, rms_preconditioner, smallest
 from sb3_qflex.networks import Critics, SourceActor, VelocityField
-
-logger = logging.getLogger(__name__)
+from sb3_qflex.single_observation import integrate_single, is_single, propagate_single
 
 DEFAULT_NET_ARCH = [256, 256, 256]
 
@@ -61,7 +60,7 @@ class QFlexPolicy(BasePolicy):
     field: VelocityField
     metric: th.Tensor | None
     mean_square_gradient: th.Tensor
-    clamp_counts: th.Tensor
+    clamp_count: th.Tensor
 
     def __init__(
         self,
@@ -126,9 +125,10 @@ class QFlexPolicy(BasePolicy):
         self.exploration = exploration
         self._build(lr_schedule, validation.net_archs(net_arch, DEFAULT_NET_ARCH))
         self._register_preconditioner()
-        # Coordinates of predicted actions that were clamped, and all: the logs' clamped_share.
-        self.register_buffer("clamp_counts", th.zeros(2, dtype=th.double), persistent=False)
-        self._folded: dict[str, tuple[tuple, list[FoldedMLP] | None]] = {}
+        # Coordinates of predicted actions that were clamped, and all of them: the logs' clamped_share.
+        self.register_buffer("clamp_count", th.zeros((), dtype=th.long), persistent=False)
+        self._predicted_coordinates = 0
+        self._folded = FoldCache()
 
     def _build(self, lr_schedule: Schedule, archs: dict[str, list[int]]) -> None:
         kwargs: dict[str, Any] = {
@@ -154,7 +154,7 @@ class QFlexPolicy(BasePolicy):
         self.critic.optimizer = new_optimizer(self.critic.own_parameters())
         self.field.optimizer = new_optimizer(self.field.own_parameters())
         for network in (self.actor, self.critic, self.field):
-            network.optimizer.register_step_post_hook(_mark_as_modified)
+            network.optimizer.register_step_post_hook(mark_as_modified)
         # Everything stays in eval mode but the network that a loss is being computed for.
         self.set_training_mode(False)
 
@@ -206,8 +206,8 @@ class QFlexPolicy(BasePolicy):
         source_actions = self.source(observation, deterministic)
         unclamped = self.explore(observation, source_actions)
         actions = unclamped.clamp(-1.0, 1.0)
-        self.clamp_counts[0] += (actions != unclamped).sum()
-        self.clamp_counts[1] += actions.numel()
+        self.clamp_count.add_((actions != unclamped).sum())
+        self._predicted_coordinates += actions.numel()
         return actions
 
     def source(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
@@ -219,10 +219,14 @@ class QFlexPolicy(BasePolicy):
         :return: Shape (B, |A|), in [-1, 1], a constant.
         """
         with th.no_grad():
-            folded = self._fold("actor", self.actor, [self.actor.net], self.actor.features_dim)
+            folded = self._fold("actor", [self.actor.net], self.actor.features_dim)
             if folded is None:
                 return self.actor(obs, deterministic)
-            output = folded[0].propagate(folded[0].hoist(self.actor.encode(obs)))
+            features = self.actor.encode(obs)
+            if is_single(features):
+                output = propagate_single(folded[0], features)
+            else:
+                output = folded[0].propagate(folded[0].hoist(features))
             mean, log_std = self.actor.split_heads(output)
             return self.actor.action_dist.actions_from_params(mean, log_std, deterministic=deterministic)
 
@@ -249,7 +253,10 @@ class QFlexPolicy(BasePolicy):
         :return: Shape (B, |A|), not clamped to the box.
         """
         with th.no_grad():
-            return integrate(self.velocity(obs), source_actions, self.flow_steps)
+            features, folded = self._field_at(obs)
+            if folded is not None and is_single(features):
+                return integrate_single(folded, features, source_actions, self.flow_steps)
+            return integrate(self._velocity(features, folded), source_actions, self.flow_steps)
 
     def ascend(self, obs: PyTorchObs, source_actions: th.Tensor) -> Guidance:
         """
@@ -267,9 +274,10 @@ class QFlexPolicy(BasePolicy):
 
     def pop_clamped_share(self) -> float:
         """Share of the coordinates predicted since the last call that had to be clamped to the box."""
-        clamped, total = self.clamp_counts.tolist()
-        self.clamp_counts.zero_()
-        return clamped / max(total, 1.0)
+        share = self.clamp_count.item() / max(self._predicted_coordinates, 1)
+        self.clamp_count.zero_()
+        self._predicted_coordinates = 0
+        return share
 
     def update_preconditioner(self, gradient: th.Tensor) -> None:
         """
@@ -290,10 +298,16 @@ class QFlexPolicy(BasePolicy):
 
         :param obs: Observations.
         """
-        features = self.field.encode(obs)
-        folded = self._fold("field", self.field, [self.field.net], self.field.features_dim)
+        return self._velocity(*self._field_at(obs))
+
+    def _field_at(self, obs: PyTorchObs) -> tuple[th.Tensor, FoldedMLP | None]:
+        """Features of given states, and the folded field if there is one."""
+        folded = self._fold("field", [self.field.net], self.field.features_dim)
+        return self.field.encode(obs), None if folded is None else folded[0]
+
+    def _velocity(self, features: th.Tensor, folded: FoldedMLP | None) -> Velocity:
         if folded is not None:
-            return folded_velocity(folded[0], features)
+            return folded_velocity(folded, features)
         return lambda t, actions: self.field.velocity(features, actions, actions.new_full((len(actions), 1), t))
 
     def q_gradient(self, obs: PyTorchObs) -> QGradient:
@@ -302,25 +316,33 @@ class QFlexPolicy(BasePolicy):
 
         :param obs: Observations.
         """
-        features = self.critic.encode(obs)
-        folded = self._fold("critic", self.critic, list(self.critic.q_networks), self.critic.features_dim)
+        features, folded = self._critics_at(obs)
         if folded is not None:
             return folded_q_gradient(folded, features)
         return partial(min_q_gradient, partial(self.critic.q_values, features))
 
-    def _fold(self, name: str, network: nn.Module, nets: list[Any], n_features: int) -> list[FoldedMLP] | None:
+    def min_q(self, obs: PyTorchObs, actions: th.Tensor) -> th.Tensor:
+        """
+        min_i Q_i of the eval-mode critics, differentiable by the action.
+
+        :param obs: Observations.
+        :param actions: Shape (B, |A|).
+        :return: Shape (B,).
+        """
+        features, folded = self._critics_at(obs)
+        if folded is not None:
+            return differentiable_min_q(folded, features, actions)
+        return smallest(self.critic.q_values(features, actions))
+
+    def _critics_at(self, obs: PyTorchObs) -> tuple[th.Tensor, list[FoldedMLP] | None]:
+        """Features of given states as constants, and the folded critics if there are."""
+        with th.no_grad():
+            features = self.critic.encode(obs)
+        return features, self._fold("critic", list(self.critic.q_networks), self.critic.features_dim)
+
+    def _fold(self, name: str, nets: list[Any], n_features: int) -> list[FoldedMLP] | None:
         """Folded networks at their present parameters; None where the plain definition has to serve."""
-        state = _state_key(network)
-        cached = self._folded.get(name)
-        if cached is None or cached[0] != state:
-            try:
-                cached = (state, [FoldedMLP(net, n_features) for net in nets])
-            except NotFoldableError as error:
-                if cached is None:
-                    logger.info("QFlex uses the plain path for its %s network: %s.", name, error)
-                cached = (state, None)
-            self._folded[name] = cached
-        return cached[1]
+        return self._folded.get(name, nets, n_features)
 
     # --- Between [-1, 1] and the Box of the environment ---
 
@@ -348,18 +370,6 @@ class QFlexPolicy(BasePolicy):
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         # float64: in float32 the width is rounded, and an action of 1 can miss the end of the box.
         return self.action_space.low.astype(np.float64), self.action_space.high.astype(np.float64)
-
-
-def _mark_as_modified(optimizer: th.optim.Optimizer, *_: Any) -> None:
-    """Fused optimizers edit parameters without telling autograd's version counters, by which `_fold` sees a change."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            th.autograd.graph.increment_version(parameter)
-
-
-def _state_key(network: nn.Module) -> tuple:
-    """Changes whenever a parameter or buffer was replaced or edited in place (but through ``.data``)."""
-    return tuple((t.data_ptr(), t._version) for t in (*network.parameters(), *network.buffers()))
 
 
 MlpPolicy = QFlexPolicy

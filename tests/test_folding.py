@@ -11,9 +11,10 @@ from torch import nn
 
 from sb3_qflex import QFlexPolicy, folding
 from sb3_qflex.flow import integrate
-from sb3_qflex.folding import FoldedMLP, NotFoldableError, folded_q_gradient, folded_velocity
-from sb3_qflex.guidance import ascend, min_q_gradient
+from sb3_qflex.folding import Affine, FoldedMLP, NotFoldableError, folded_q_gradient, folded_velocity
+from sb3_qflex.guidance import ascend, min_q_gradient, smallest
 from sb3_qflex.networks import renorm_mlp
+from sb3_qflex.single_observation import integrate_single
 
 OBS_DIM, BATCH = 11, 64
 
@@ -148,6 +149,21 @@ def test_other_layers_are_refused_by_name(layers: list[nn.Module], named: str) -
         FoldedMLP(nn.Sequential(*layers), 2)
 
 
+@pytest.mark.parametrize("action_dim, net_arch", [(1, [16]), (5, []), (80, [32, 24, 16]), (300, [24, 32])])
+@pytest.mark.parametrize("n_steps", [1, 7])
+def test_flow_of_a_single_observation(action_dim: int, net_arch: list[int], n_steps: int) -> None:
+    th.manual_seed(action_dim)
+    field = FoldedMLP(trained_mlp(OBS_DIM + action_dim + 1, action_dim, net_arch), OBS_DIM)
+    # Velocities on both sides of the clip at 1 / dt.
+    scale = th.linspace(0.1, 4.0, action_dim, dtype=th.double) * n_steps
+    field.layers[-1:] = [Affine(weight * scale[:, None], bias * scale) for weight, bias in field.layers[-1:]]
+    obs, actions = states_and_actions(action_dim)
+    with th.no_grad():
+        batch = integrate(folded_velocity(field, obs), actions, n_steps)
+        singles = [integrate_single(field, obs[i : i + 1], actions[i : i + 1], n_steps) for i in range(5)]
+    th.testing.assert_close(th.cat(singles), batch[:5], atol=1e-9, rtol=1e-9)
+
+
 def make_policy(**kwargs) -> QFlexPolicy:
     th.manual_seed(0)
     space = spaces.Box(-np.inf, np.inf, (OBS_DIM,), np.float32)
@@ -155,9 +171,23 @@ def make_policy(**kwargs) -> QFlexPolicy:
     return QFlexPolicy(space, spaces.Box(-1, 1, (4,), np.float32), lambda _: 1e-3, **kwargs)
 
 
-def test_the_policy_uses_both_paths_with_the_same_result(caplog: pytest.LogCaptureFixture) -> None:
-    policy, obs = make_policy(), th.randn(BATCH, OBS_DIM)
-    start = th.rand(BATCH, 4) * 2 - 1
+@pytest.mark.parametrize("n_critics", [1, 2, 5])
+def test_min_q_and_its_gradient_by_the_action(n_critics: int) -> None:
+    policy, obs = make_policy(n_critics=n_critics), th.randn(BATCH, OBS_DIM)
+    actions = (th.rand(BATCH, 4) * 2 - 1).requires_grad_(True)
+    weights = th.randn(BATCH)
+    values = policy.min_q(obs, actions)
+    (gradient,) = th.autograd.grad((weights * values).sum(), actions)
+    expected = smallest(policy.critic.q_values(policy.critic.encode(obs), actions))
+    (expected_gradient,) = th.autograd.grad((weights * expected).sum(), actions)
+    th.testing.assert_close(values, expected, atol=1e-5, rtol=1e-5)
+    th.testing.assert_close(gradient, expected_gradient, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, BATCH])
+def test_the_policy_uses_both_paths_with_the_same_result(caplog: pytest.LogCaptureFixture, batch: int) -> None:
+    policy, obs = make_policy(), th.randn(batch, OBS_DIM)
+    start = th.rand(batch, 4) * 2 - 1
     fast = policy.flow(obs, start), policy.ascend(obs, start).target_actions, policy.source(obs, deterministic=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(policy, "_fold", lambda *args: None)

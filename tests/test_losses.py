@@ -25,7 +25,7 @@ def test_critic_loss_sums_over_critics_without_a_half() -> None:
 
 
 def test_source_loss() -> None:
-    q = th.tensor([[1.0, 5.0], [2.0, 3.0]])
+    q = th.tensor([1.0, 3.0])
     assert losses.source_loss(q).item() == pytest.approx(-(1 + 3) / 2)
     with_entropy = losses.source_loss(q, th.tensor(0.1), th.tensor([2.0, -4.0]))
     assert with_entropy.item() == pytest.approx(((0.2 - 1) + (-0.4 - 3)) / 2)
