@@ -1,0 +1,46 @@
+"""BatchRenorm and Linear as one operation against the two layers one after the other."""
+
+import copy
+
+import pytest
+import torch as th
+from torch import nn
+
+from sb3_qflex.input_layer import ScaledLinear
+from sb3_qflex.networks import renorm_mlp
+
+
+def test_gradients_by_finite_differences() -> None:
+    th.manual_seed(0)
+    x, *parameters = (th.randn(shape, dtype=th.double) for shape in [(7, 5), (5,), (5,), (3, 5), (3,)])
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    assert th.autograd.gradcheck(lambda *p: ScaledLinear.apply(x, *p), parameters)
+
+
+@pytest.mark.parametrize("net_arch", [[], [16], [16, 12]], ids=str)
+@pytest.mark.parametrize("forwards", [1, 15], ids=["warm-up", "corrected"])
+def test_training_equals_layer_by_layer(net_arch: list[int], forwards: int) -> None:
+    th.manual_seed(1)
+    mlp = renorm_mlp(6, 2, net_arch, nn.ReLU, {}).double().train()
+    with th.no_grad():
+        for parameter in mlp.parameters():
+            parameter.add_(0.3 * th.randn_like(parameter))
+    layers = copy.deepcopy(mlp)
+    for _ in range(forwards):
+        x, weights = 3 * th.randn(32, 6, dtype=th.double) + 1, th.randn(32, 2, dtype=th.double)
+        output, expected = mlp(x), nn.Sequential.forward(layers, x)
+    th.testing.assert_close(output, expected, atol=1e-12, rtol=1e-12)
+    gradients = th.autograd.grad((weights * output).sum(), list(mlp.parameters()))
+    expected_gradients = th.autograd.grad((weights * expected).sum(), list(layers.parameters()))
+    for got, want in zip(gradients, expected_gradients, strict=True):
+        th.testing.assert_close(got, want, atol=1e-10, rtol=1e-10)
+    for got, want in zip(mlp.buffers(), layers.buffers(), strict=True):
+        th.testing.assert_close(got, want, atol=1e-12, rtol=1e-12)
+
+
+def test_an_input_with_a_gradient_gets_it() -> None:
+    mlp = renorm_mlp(4, 2, [8], nn.ReLU, {}).train()
+    x = th.randn(16, 4, requires_grad=True)
+    mlp(x).square().sum().backward()
+    assert x.grad is not None and x.grad.abs().max() > 0
