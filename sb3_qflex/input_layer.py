@@ -35,7 +35,7 @@ class ScaledLinear(th.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: th.Tensor) -> tuple[th.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: th.Tensor) -> tuple[th.Tensor | None, ...]:
         x, scale, shift, weight = ctx.saved_tensors
         by_product, by_bias = gradient.t() @ x, gradient.sum(dim=0)
         by_scale, by_shift = (by_product * weight).sum(dim=0), by_bias @ weight
