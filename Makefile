@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
-EXTRAS = myosuite,envs,dev
+EXTRAS = myosuite,envs,ray,study,export,docs,dev
 
 # What `make train` and `make compare` run; change it on the command line: make train ENV=myoLegWalk-v0 SEED=1
 ENV ?= myoHandPenTwirlRandom-v0

@@ -13,7 +13,21 @@ EXTRAS = {
     # Bodies of the paper that are not in MyoSuite; their models are found, never shipped.
     "envs": ["myosuite>=3.0.0", "mujoco>=3.3", "mujoco-menagerie", "scipy", "imageio[ffmpeg]"],
     "ray": ["ray>=2.40"],
-    "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "mypy>=1.15", "types-PyYAML", "tensorboard"],
+    "study": ["rliable>=1.2"],
+    "export": ["onnx>=1.16", "onnxruntime>=1.18"],
+    "docs": ["sphinx>=8", "furo", "myst-nb>=1.2", "sphinx-copybutton", "ipykernel"],
+    "dev": [
+        "pytest>=8",
+        "pytest-xdist>=3.6",
+        "hypothesis>=6.100",
+        "ruff>=0.9",
+        "mypy>=1.15",
+        "types-PyYAML",
+        "tensorboard",
+        "nbclient",
+        "build",
+        "twine",
+    ],
 }
 
 STARTUP_FILES = {
@@ -66,6 +80,8 @@ setup(
         "numpy>=1.26",
         "cloudpickle>=3",
         "threadpoolctl>=3",
+        "psutil>=5.9",
+        "safetensors>=0.5",
         "tqdm",
         "rich",
     ],
