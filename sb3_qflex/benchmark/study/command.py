@@ -44,8 +44,8 @@ def run_study(argv: Sequence[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m sb3_qflex.benchmark run",
-        description="Make the runs of a study through RL Zoo. Runs that are finished are kept, unfinished ones are made "
-        "anew, so the same command goes on after it was stopped or killed.",
+        description="Make the runs of a study through RL Zoo. Finished runs are kept and unfinished ones made anew, so "
+        "the same command goes on after it was stopped or killed.",
     )
     parser.add_argument("study", help=f"one of {', '.join(packaged_studies())}, or the path of a YAML file")
     parser.add_argument("--out", type=Path, help="folder of the runs (default: runs/<study>)")

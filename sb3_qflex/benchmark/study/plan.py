@@ -133,10 +133,10 @@ def _entry(study: Study, task: Task, contender: Contender) -> dict[str, Any]:
         known = sorted(file.stem for file in path.parent.glob("*.yml"))
         raise StudyError(f"{where}: {path.parent} has no file for {contender.algo!r}; it has {known}")
     entries = yaml.safe_load(path.read_text())
-    for name in (contender.entry, task.entry):
-        if name is not None and name not in entries:
-            raise StudyError(f"{where}: {path} has no entry {name!r}; it has {sorted(entries)}")
-    wanted = contender.entry or task.entry or task.env
+    named = contender.entry or task.entry
+    if named is not None and named not in entries:
+        raise StudyError(f"{where}: {path} has no entry {named!r}; it has {sorted(entries)}")
+    wanted = named or task.env
     found = entries.get(wanted, entries.get("default"))
     if found is None:
         raise StudyError(f"{where}: {path} has no entry {wanted!r} and no default: name one with entry")
