@@ -85,6 +85,18 @@ class SquashedGaussian(SquashedDiagGaussianDistribution):
         return self
 
 
+def squash(mean: th.Tensor, log_std: th.Tensor, deterministic: bool = False) -> th.Tensor:
+    """
+    What :class:`SquashedGaussian` samples, bit for bit, at the cost of the arithmetic alone.
+
+    :param mean: Shape (B, |A|).
+    :param log_std: Shape (B, |A|).
+    :param deterministic: Whether to take tanh(mean).
+    :return: Shape (B, |A|), in [-1, 1].
+    """
+    return th.tanh(mean if deterministic else mean + th.randn_like(mean) * log_std.exp())
+
+
 class SourceActor(BasePolicy):
     """
     Source policy pi0: a tanh-squashed diagonal Gaussian with one trunk and two heads.
