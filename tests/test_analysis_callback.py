@@ -86,10 +86,10 @@ def test_other_algorithms_and_bad_numbers_are_refused():
 def test_names_of_actuators_in_this_process_and_in_others():
     expected = ["glmax1_r", "glmax2_r"]
     assert actuator_names(make_vec_env(NamedEnv, 2)) == expected
-    workers = make_vec_env(NamedEnv, 1, vec_env_cls=SubprocVecEnv)
+    workers = make_vec_env(NamedEnv, 1, vec_env_cls=SubprocVecEnv, vec_env_kwargs={"start_method": "fork"})
     assert actuator_names(workers) == expected
     workers.close()
-    nameless = make_vec_env(BoxEnv, 1, vec_env_cls=SubprocVecEnv)
+    nameless = make_vec_env(BoxEnv, 1, vec_env_cls=SubprocVecEnv, vec_env_kwargs={"start_method": "fork"})
     assert actuator_names(nameless) is None
     nameless.step(np.zeros((1, 2), dtype=np.float32))  # the worker is alive
     nameless.close()
