@@ -25,7 +25,9 @@ SCALARS = {
 
 
 def small_callback(**kwargs):
-    return DiagnosticsCallback(**{"every": 10, "n_states": 8, "n_noise_states": 4, "n_samples": 4, **kwargs})
+    return DiagnosticsCallback(
+        **{"every": 10, "n_states": 8, "n_noise_states": 4, "n_samples": 4, "image": False, **kwargs}
+    )
 
 
 class Actuator:
@@ -51,14 +53,16 @@ class NamedEnv(BoxEnv):
 
 
 def test_scalars_and_the_picture_reach_tensorboard(tmp_path):
-    small_model(NamedEnv(), tensorboard_log=str(tmp_path)).learn(60, small_callback(), log_interval=1)
+    small_model(NamedEnv(), tensorboard_log=str(tmp_path)).learn(
+        60, small_callback(every=30, image=True), log_interval=1
+    )
     events = EventAccumulator(str(tmp_path / "QFlex_1"))
     events.Reload()
     scalars = {tag.removeprefix("diagnostics/") for tag in events.Tags()["scalars"] if tag.startswith("diagnostics/")}
     # Two flow steps: 0.25 is nearest to step 0. One group of two: there is no pair between groups.
     assert scalars == {*SCALARS - {"correlation_between"}, "correlation_within"}
     assert events.Tags()["images"] == ["diagnostics/correlation"]
-    assert [event.step for event in events.Scalars("diagnostics/q_gain")] == [30, 40, 50, 60]
+    assert [event.step for event in events.Scalars("diagnostics/q_gain")] == [30, 60]
 
 
 @pytest.mark.parametrize("options", [{}, {"preconditioner": "rms"}, {"exploration": "source"}], ids=str)
@@ -91,6 +95,6 @@ def test_names_of_actuators_in_this_process_and_in_others():
     workers.close()
     nameless = make_vec_env(BoxEnv, 1, vec_env_cls=SubprocVecEnv, vec_env_kwargs={"start_method": "fork"})
     assert actuator_names(nameless) is None
-    nameless.step(np.zeros((1, 2), dtype=np.float32))  # the worker is alive
+    nameless.reset()  # the worker is alive
     nameless.close()
     assert actuator_names(make_vec_env(lambda: gym.make("Pendulum-v1"), 1)) is None

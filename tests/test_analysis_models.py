@@ -171,9 +171,13 @@ def test_superiority_from_checkpoints(run_folder):
     "name, options, columns",
     [
         ("superiority", ["--states", "16"], {"run", "points"}),
-        ("sensitivity", ["--episodes", "2", "-K", "1", "-N", "1", "2", "--eta", "0.01"], {"case", "mean min Q"}),
-        ("exploration", ["--episodes", "2"], {"case", "mean difference to flow"}),
-        ("partway", ["--episodes", "2"], {"case", "gain of min Q"}),
+        (
+            "sensitivity",
+            ["--episodes", "2", "--states", "8", "-K", "1", "-N", "1", "2", "--eta", "0.01"],
+            {"case", "mean min Q"},
+        ),
+        ("exploration", ["--episodes", "2", "--states", "8"], {"case", "mean difference to flow"}),
+        ("partway", ["--episodes", "2", "--states", "8"], {"case", "gain of min Q"}),
         ("correlation", ["--states", "8", "--samples", "8"], {"noise", "mean abs. correlation within"}),
         ("runtime", ["--seconds", "0.01"], {"model", "training [s]"}),
         ("energy", ["--episodes", "3", "--bins", "1"], {"model", "mean energy"}),
@@ -188,11 +192,16 @@ def test_every_command_writes_its_files(name, options, columns, run_folder, tmp_
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / f"{name}.md").read_text() in capsys.readouterr().out
     assert json.loads((tmp_path / f"{name}.json").read_text())["command"].endswith(" ".join(argv[-2:]))
-    main(argv)  # its own files may be replaced
     (tmp_path / f"{name}.csv").write_text("mine")
     with pytest.raises(SystemExit, match="did not write"):
         main(argv)
     assert (tmp_path / f"{name}.csv").read_text() == "mine"
+
+
+def test_files_of_a_former_run_are_replaced(run_folder, tmp_path):
+    for states in ("4", "8"):
+        main(["superiority", str(run_folder), "--states", states, "--n-envs", "2", "--out", str(tmp_path)])
+    assert "--states 8" in (tmp_path / "superiority.md").read_text()
 
 
 def test_training_time_comes_from_the_monitor_files(run_folder, tmp_path):
