@@ -1,16 +1,22 @@
-"""``python -m sb3_qflex COMMAND``: RL Zoo's commands with QFlex registered explicitly, and two of ours.
+"""``python -m sb3_qflex COMMAND``: RL Zoo's commands with QFlex registered explicitly, and ours.
 
 train, enjoy, plot_train, plot_from_file and all_plots take RL Zoo's arguments and need no start-up file, so they work
-from a checkout or an editable install. ``compare`` trains several algorithms side by side; ``curve`` draws one run.
+from a checkout or an editable install. ``compare`` trains several algorithms side by side; ``curve`` draws one run;
+``watch`` records episodes of a trained model; ``run-report`` writes one HTML page about a run; ``push_to_hub`` and
+``load_from_hub`` share it on the Hugging Face Hub.
 """
 
 import argparse
 import difflib
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 ZOO_COMMANDS = ("train", "enjoy", "plot_train", "plot_from_file", "all_plots")
+
+#: Modules whose ``main`` takes the arguments after the command.
+OUR_COMMANDS = {"watch": "sb3_qflex.watch.command"}
 
 
 def run_zoo(argv: Sequence[str]) -> None:
@@ -72,10 +78,20 @@ def run_curve(argv: Sequence[str]) -> None:
         print(f"{name}: {', '.join(map(str, paths)) or 'none'}")
 
 
+def run_ours(argv: Sequence[str]) -> None:
+    """
+    Run a command that lives in a module of its own.
+
+    :param argv: the command and its arguments
+    """
+    import_module(OUR_COMMANDS[argv[0]]).main(argv[1:])
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     **dict.fromkeys(ZOO_COMMANDS, run_zoo),
     "compare": run_compare,
     "curve": run_curve,
+    **dict.fromkeys(OUR_COMMANDS, run_ours),
 }
 
 
