@@ -1,6 +1,7 @@
 """Pictures of an environment. On MuJoCo a camera of ours follows the body; elsewhere the environment draws itself."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -9,8 +10,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Picture = NDArray[np.uint8]
-#: Degrees: from the side, a little from above.
-AZIMUTH, ELEVATION = 90.0, -15.0
+#: MuJoCo draws the geoms of groups 0 to 2 by default.
+VISIBLE_GROUPS = 3
+
+
+@dataclass(frozen=True)
+class View:
+    """
+    How to look at a body.
+
+    :param width: of the picture in pixels
+    :param height: of the picture in pixels
+    :param camera: a camera of the MuJoCo model; None for the environment's own, or else :func:`framing_camera`
+    :param azimuth: direction of the framing camera in degrees, 90 to look along y, 180 against x
+    :param elevation: its tilt in degrees, negative to look down
+    """
+
+    width: int = 640
+    height: int = 480
+    camera: str | None = None
+    azimuth: float = 135.0
+    elevation: float = -15.0
 
 
 def mujoco_state(env: gym.Env) -> tuple[Any, Any] | None:
@@ -53,68 +73,64 @@ def moving_root(model: Any) -> int | None:
     return root if kinds & {int(mujoco.mjtJoint.mjJNT_FREE), int(mujoco.mjtJoint.mjJNT_SLIDE)} else None
 
 
-def following_camera(model: Any, data: Any, root: int) -> Any:
+def framing_camera(model: Any, data: Any, view: View) -> Any:
     """
-    A camera that keeps the subtree of a body in the picture wherever it goes.
+    A camera that has all of a body in the picture: one that goes along with a moving root, or else a fixed one that
+    looks at everything that can move.
 
     :param model: MuJoCo model
-    :param data: its data in the start state, from which the distance is taken
-    :param root: body to follow
+    :param data: its data in the start state, which distance and centre are taken from
+    :param view: direction
     :return: ``mujoco.MjvCamera``
     """
     import mujoco
 
-    geoms = np.flatnonzero((model.body_rootid[model.geom_bodyid] == root) & (model.geom_rbound > 0))
-    offsets = np.linalg.norm(data.geom_xpos[geoms] - data.subtree_com[root], axis=1) + model.geom_rbound[geoms]
-    radius = float(np.max(offsets, initial=0.0)) or float(model.stat.extent)
+    root = moving_root(model)
+    of_body = model.body_weldid != 0 if root is None else model.body_rootid == root
+    geoms = np.flatnonzero(of_body[model.geom_bodyid] & (model.geom_group < VISIBLE_GROUPS) & (model.geom_rbound > 0))
+    positions, bounds = data.geom_xpos[geoms], model.geom_rbound[geoms]
     camera = mujoco.MjvCamera()
-    camera.type = mujoco.mjtCamera.mjCAMERA_TRACKING
-    camera.trackbodyid, camera.fixedcamid = root, -1
-    camera.azimuth, camera.elevation = AZIMUTH, ELEVATION
+    camera.azimuth, camera.elevation = view.azimuth, view.elevation
+    if root is None:
+        centre = (positions.min(axis=0) + positions.max(axis=0)) / 2 if len(geoms) else model.stat.center
+        camera.lookat[:] = centre
+    else:
+        centre = data.subtree_com[root]
+        camera.type, camera.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, root
+    radius = np.max(np.linalg.norm(positions - centre, axis=1) + bounds, initial=0.0) or model.stat.extent
     camera.distance = radius / np.sin(np.radians(model.vis.global_.fovy / 2))
     return camera
 
 
-def photographer(
-    env: gym.Env, width: int, height: int, camera: str | None = None
-) -> tuple[Callable[[], Picture], Callable[[], None]]:
+def photographer(env: gym.Env, view: View) -> tuple[Callable[[], Picture], Callable[[], None]]:
     """
-    Choose how to draw an environment: with the camera that is named, else with the one that the environment was made
-    with (``camera_name``), else with one that follows the moving root, else as the environment draws itself.
+    Choose how to draw an environment. On MuJoCo: with the camera that is named, else the one that the environment was
+    made with (``camera_name``), else :func:`framing_camera`. Other environments draw themselves.
 
     :param env: the environment, without wrappers, made with ``render_mode="rgb_array"`` and reset
-    :param width: width of the picture in pixels
-    :param height: its height. A picture that the environment draws itself is scaled to fit into both
-    :param camera: a camera of the MuJoCo model
+    :param view: how to look; a picture that the environment draws itself is scaled to fit into width and height
     :return: the function that draws the present state, and the one to call at the end
     :raises ValueError: if there is no such camera
     """
     state = mujoco_state(env)
+    names = [] if state is None else [state[0].camera(index).name for index in range(state[0].ncam)]
+    if view.camera is not None and view.camera not in names:
+        raise ValueError(f"camera {view.camera!r} is none of this environment's MuJoCo model, which has {names}")
     if state is None:
-        if camera is not None:
-            raise ValueError(f"camera {camera!r}: this environment is not a MuJoCo one and draws itself")
-        return (lambda: fit(_drawn_by(env), width, height)), (lambda: None)
-    model, data = state
-    names = [model.camera(index).name for index in range(model.ncam)]
-    if camera is not None and camera not in names:
-        raise ValueError(f"camera {camera!r} is no camera of this model; it has {names}")
+        return (lambda: fit(_drawn_by(env), view.width, view.height)), (lambda: None)
     own = getattr(env, "camera_name", None)
-    chosen: Any = camera or (own if own in names else None)
-    if chosen is None and (root := moving_root(model)) is not None:
-        chosen = following_camera(model, data, root)
-    if chosen is None:
-        return (lambda: fit(_drawn_by(env), width, height)), (lambda: None)
-    return _mujoco_photographer(model, data, chosen, width, height)
+    chosen = view.camera or (own if own in names else None)
+    return _mujoco_photographer(*state, chosen or framing_camera(*state, view), view)
 
 
 def _mujoco_photographer(
-    model: Any, data: Any, camera: Any, width: int, height: int
+    model: Any, data: Any, camera: Any, view: View
 ) -> tuple[Callable[[], Picture], Callable[[], None]]:
     import mujoco
 
     screen = model.vis.global_
-    screen.offwidth, screen.offheight = max(screen.offwidth, width), max(screen.offheight, height)
-    renderer = mujoco.Renderer(model, height, width, max_geom=max(10_000, 3 * model.ngeom))
+    screen.offwidth, screen.offheight = max(screen.offwidth, view.width), max(screen.offheight, view.height)
+    renderer = mujoco.Renderer(model, view.height, view.width, max_geom=max(10_000, 3 * model.ngeom))
 
     def draw() -> Picture:
         renderer.update_scene(data, camera=camera)

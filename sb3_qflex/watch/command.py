@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from sb3_qflex.watch.camera import Picture, photographer, without_shadows
+from sb3_qflex.watch.camera import Picture, View, photographer, without_shadows
 from sb3_qflex.watch.episode import Episode, Moment
 from sb3_qflex.watch.film import GifFrames, write_mp4
 from sb3_qflex.watch.overlay import compose, muscles
@@ -35,9 +35,11 @@ def parser() -> argparse.ArgumentParser:
     add("--flow-steps", type=_count, metavar="K", help="Euler steps of the flow; default: the model's")
     add("--max-steps", type=_count, metavar="N", help="steps of an episode at most")
     add("--every", type=_count, metavar="N", help="draw each Nth step; default: about 30 frames a simulated second")
-    add("--width", type=_even, default=640, help="of the picture in pixels (default: 640)")
-    add("--height", type=_even, default=480, help="of the picture without the strip below it (default: 480)")
+    add("--width", type=_even, default=View.width, help="of the picture in pixels (default: %(default)s)")
+    add("--height", type=_even, default=View.height, help="without the strip below (default: %(default)s)")
     add("--camera", metavar="NAME", help="camera of the MuJoCo model; default: one that follows the body")
+    add("--azimuth", type=float, default=View.azimuth, help="direction of that one, degrees (default: %(default)s)")
+    add("--elevation", type=float, default=View.elevation, help="its tilt, degrees (default: %(default)s)")
     add("--shadows", action="store_true", help="as the model asks for them; slow on a CPU")
     return parser
 
@@ -108,6 +110,7 @@ def _free_path(model: Path) -> Path:
 
 
 def _frames(subject: Subject, args: argparse.Namespace, every: int, gif: GifFrames | None) -> Iterator[Picture]:
+    view = View(args.width, args.height, args.camera, args.azimuth, args.elevation)
     draw = finish = None
     for number in args.episodes:
         episode = Episode(subject, number, args.seed, not args.stochastic, args.max_steps)
@@ -115,7 +118,7 @@ def _frames(subject: Subject, args: argparse.Namespace, every: int, gif: GifFram
         for moment in episode:
             if draw is None or finish is None:
                 # Not before the first reset: the camera's distance is taken from the start state.
-                draw, finish = photographer(subject.body, args.width, args.height, args.camera)
+                draw, finish = photographer(subject.body, view)
             moments.append(moment)
             if moment.step % every == 0:
                 frame = compose(draw(), moment, subject.model.exploration, muscles(subject.body))
