@@ -39,7 +39,7 @@ def straight_path(source_actions: th.Tensor, target_actions: th.Tensor, t: th.Te
     return th.lerp(source_actions, target_actions, t), target_actions - source_actions
 
 
-def integrate(velocity: Velocity, source_actions: th.Tensor, n_steps: int) -> th.Tensor:
+def integrate(velocity: Velocity, source_actions: th.Tensor, n_steps: int, until: int | None = None) -> th.Tensor:
     """
     Euler integration of da/dt = v(t, a) from t = 0 to 1 (acting; reference implementation).
 
@@ -49,10 +49,11 @@ def integrate(velocity: Velocity, source_actions: th.Tensor, n_steps: int) -> th
     :param velocity: v(t, a) for the states at hand.
     :param source_actions: a(0), shape (B, |A|).
     :param n_steps: K, at least 1.
+    :param until: Number of steps to take of the K, all by default: the point at t = until / K, part-way.
     :return: The end of the flow, shape (B, |A|), not clamped to the box.
     """
     dt = 1.0 / n_steps
     actions = source_actions
-    for k in range(1, n_steps + 1):
+    for k in range(1, (n_steps if until is None else until) + 1):
         actions = th.add(actions, velocity(k * dt, actions).clamp(-1.0 / dt, 1.0 / dt), alpha=dt)
     return actions

@@ -19,17 +19,19 @@ class OutputFolder:
 
     :param folder: Made when something is written.
     :param stem: First part of all file names.
+    :param written_by: Command that owns the files.
     """
 
-    def __init__(self, folder: Path, stem: str):
+    def __init__(self, folder: Path, stem: str, written_by: str = _WRITTEN_BY):
         self.folder = folder
+        self.written_by = written_by
         self.index = f"{stem}.json"
         self._own = self._read_index()
 
     def _read_index(self) -> dict[str, str]:
         try:
             data = json.loads((self.folder / self.index).read_text())
-            return data["files"] if data["written_by"] == _WRITTEN_BY else {}
+            return data["files"] if data["written_by"] == self.written_by else {}
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             return {}
 
@@ -68,7 +70,7 @@ class OutputFolder:
             if (self.folder / name).exists() and self._is_own(name):
                 (self.folder / name).unlink()
         self._own = {name: _hash(content) for name, content in files.items()}
-        index = {"written_by": _WRITTEN_BY, **data, "files": self._own}
+        index = {"written_by": self.written_by, **data, "files": self._own}
         contents = {**files, self.index: (json.dumps(index, indent=1) + "\n").encode()}
         for name, content in contents.items():
             (self.folder / name).write_bytes(content)

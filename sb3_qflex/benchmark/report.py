@@ -39,7 +39,7 @@ def to_markdown(report: Report, figures: Mapping[str, str]) -> str:
         f"# {report.title}",
         "Medians, with the lower and upper quartile in brackets; what is compared takes turns in one process, and\n"
         "ratios are taken in each round. Sizes are observation / action.",
-        _table(["run", ""], [[name, value] for name, value in facts.items()]),
+        markdown_table(["run", ""], [[name, value] for name, value in facts.items()]),
     ]
     for section in report.sections:
         parts += [f"## {section.title}", section.text, *_tables(section)]
@@ -60,7 +60,7 @@ def _tables(section: Section) -> list[str]:
         cases.setdefault(one.case, []).append(one)
     tables = []
     for columns, group in groupby(cases.items(), key=lambda item: [_heading(one) for one in item[1]]):
-        tables.append(_table(["", *columns], [[case, *map(_cell, found)] for case, found in group]))
+        tables.append(markdown_table(["", *columns], [[case, *map(_cell, found)] for case, found in group]))
     return tables
 
 
@@ -82,7 +82,11 @@ def format_number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """
+    :param header: Names of the columns.
+    :param rows: Cells, as many in each row.
+    """
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 

@@ -1,0 +1,222 @@
+"""Trained models with the environment they were trained on: a run folder of RL Zoo, a model in one, or a zip alone."""
+
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import yaml
+from huggingface_sb3 import EnvironmentName
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+
+from sb3_qflex.policies import QFlexPolicy
+from sb3_qflex.qflex import QFlex
+from sb3_qflex.zoo.registration import register
+
+Wrapper = Callable[[gym.Env], gym.Env]
+
+
+class ModelError(ValueError):
+    """A path is no model or run folder that can be analysed."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    The environment of a model, as it was trained.
+
+    :param env_id: Gymnasium id
+    :param env_kwargs: arguments of its constructor
+    :param hyperparams: of the run, as RL Zoo saved them; empty for a model outside of a run folder
+    :param stats_folder: RL Zoo's folder with ``config.yml`` and ``vecnormalize.pkl``; None outside of a run folder
+    :param checkpoint_stats: statistics of VecNormalize that were saved with a checkpoint
+    """
+
+    env_id: str
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    hyperparams: dict[str, Any] = field(default_factory=dict)
+    stats_folder: Path | None = None
+    checkpoint_stats: Path | None = None
+
+    def make(self, n_envs: int = 1, seed: int = 0, wrappers: Sequence[Wrapper] = ()) -> VecEnv:
+        """
+        The environment with the run's wrappers and VecNormalize statistics (frozen; rewards are not normalised).
+
+        :param n_envs: copies, all in this process
+        :param seed: copy i is seeded with ``seed + i``
+        :param wrappers: further Gymnasium wrappers, outside of the run's own
+        """
+        from rl_zoo3.utils import create_test_env
+
+        hyperparams = deepcopy(self.hyperparams)
+        own = hyperparams.get("env_wrapper") or []
+        hyperparams["env_wrapper"] = [*(own if isinstance(own, list) else [own]), *wrappers] or None
+        env = create_test_env(
+            self.env_id,
+            n_envs=n_envs,
+            stats_path=None if self.stats_folder is None else str(self.stats_folder),
+            seed=seed,
+            should_render=False,
+            hyperparams=hyperparams,
+            env_kwargs=self.env_kwargs,
+            vec_env_cls=DummyVecEnv,
+        )
+        if self.checkpoint_stats is not None and isinstance(env, VecNormalize):
+            env = VecNormalize.load(str(self.checkpoint_stats), env.venv)
+            env.training = env.norm_reward = False
+        return env
+
+
+@dataclass(frozen=True)
+class Trained:
+    """
+    A model and its environment.
+
+    :param label: its name in tables and figures
+    :param model: the model
+    :param task: its environment
+    :param folder: its run folder, None for a zip outside of one
+    """
+
+    label: str
+    model: BaseAlgorithm
+    task: Task
+    folder: Path | None = None
+
+    @property
+    def policy(self) -> QFlexPolicy:
+        """
+        The policy of a QFlex model.
+
+        :raises ModelError: for another algorithm's
+        """
+        if not isinstance(self.model, QFlex):
+            raise ModelError(f"{self.label} is a {type(self.model).__name__} model; this analysis needs a QFlex model.")
+        return self.model.policy
+
+    @property
+    def flow_policy(self) -> QFlexPolicy:
+        """
+        The policy of a QFlex model whose velocity field was trained.
+
+        :raises ModelError: for others
+        """
+        policy = self.policy
+        assert isinstance(self.model, QFlex)
+        if self.model.exploration != "flow" and self.model.bootstrap != "flow":
+            raise ModelError(
+                f"{self.label} was trained with exploration={self.model.exploration!r}, which trains no velocity "
+                "field; this analysis needs a model trained with exploration='flow'."
+            )
+        return policy
+
+
+def load(path: Path, env_id: str | None = None, algo: str | None = None) -> Trained:
+    """
+    Load a model with its environment.
+
+    As with RL Zoo's ``enjoy``, files of a run folder can execute code when read: load only those you trust.
+
+    :param path: a run folder of RL Zoo (its last model), a model in one (``best_model.zip``, a checkpoint), or a zip
+        elsewhere, which gets a plain environment without VecNormalize
+    :param env_id: the environment's id, where there is no run folder to say it
+    :param algo: RL Zoo's name of the algorithm, where neither run folder nor the class of the policy says it
+    :raises ModelError: if that is not what ``path`` is
+    """
+    register()
+    import rl_zoo3.import_envs  # noqa: F401 registers ids
+
+    folder = path if path.is_dir() else path.parent
+    arguments = _run_arguments(folder)
+    if arguments is None:
+        if path.is_dir():
+            raise ModelError(f"{path} is no run folder of RL Zoo: it has no <environment>/args.yml.")
+        if env_id is None:
+            raise ModelError(f"{path} is not in a run folder of RL Zoo: say with --env which environment it is for.")
+        task = Task(env_id)
+    else:
+        task = _task_of_run(folder, arguments)
+        algo = algo or arguments["algo"]
+    zip_path = folder / f"{EnvironmentName(task.env_id)}.zip" if path.is_dir() else path
+    if not zip_path.is_file():
+        raise ModelError(f"There is no model {zip_path}.")
+    statistics = zip_path.with_name(zip_path.name.replace("model_", "model_vecnormalize_")).with_suffix(".pkl")
+    if statistics.is_file():
+        task = Task(task.env_id, task.env_kwargs, task.hyperparams, task.stats_folder, statistics)
+    model = _load_model(zip_path, algo, task)
+    label = f"{type(model).__name__} {folder.resolve().name}" if arguments else f"{type(model).__name__} {path.stem}"
+    if arguments and not path.is_dir():
+        label += f" {path.stem}"
+    return Trained(label, model, task, folder if arguments else None)
+
+
+def load_all(paths: Sequence[Path], env_id: str | None = None, algo: str | None = None) -> list[Trained]:
+    """
+    :param paths: see :func:`load`
+    :param env_id: see :func:`load`
+    :param algo: see :func:`load`
+    :return: the models, with labels that differ
+    """
+    found = [load(path, env_id, algo) for path in paths]
+    labels = [one.label for one in found]
+    return [
+        one if labels.count(one.label) == 1 else Trained(f"{one.label} ({number})", one.model, one.task, one.folder)
+        for number, one in enumerate(found, start=1)
+    ]
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """
+    :param folder: a run folder
+    :return: its checkpoints (``rl_model_<steps>_steps.zip``) in the order of their steps
+    """
+    return sorted(folder.glob("rl_model_*_steps.zip"), key=lambda path: int(path.stem.split("_")[2]))
+
+
+def _run_arguments(folder: Path) -> dict[str, Any] | None:
+    """Arguments of the training command; None if the folder is no run folder."""
+    files = list(folder.glob("*/args.yml"))
+    if len(files) != 1:
+        return None
+    with files[0].open() as file:
+        return dict(yaml.load(file, Loader=yaml.UnsafeLoader), stats_folder=files[0].parent)
+
+
+def _task_of_run(folder: Path, arguments: dict[str, Any]) -> Task:
+    from rl_zoo3.utils import get_saved_hyperparams
+
+    for package in arguments.get("gym_packages") or []:
+        importlib.import_module(package)
+    stats_folder = arguments["stats_folder"]
+    hyperparams, _ = get_saved_hyperparams(os.fspath(stats_folder), norm_reward=False, test_mode=True)
+    env_kwargs = {**(hyperparams.pop("env_kwargs", None) or {}), **(arguments.get("env_kwargs") or {})}
+    return Task(str(arguments["env"]), env_kwargs, dict(hyperparams), stats_folder)
+
+
+def _load_model(path: Path, algo: str | None, task: Task) -> BaseAlgorithm:
+    from rl_zoo3.utils import ALGOS
+
+    if algo is not None and algo not in ALGOS:
+        raise ModelError(f"algo={algo!r} is unknown; RL Zoo knows {sorted(ALGOS)}.")
+    algorithm = ALGOS[algo] if algo is not None else _algorithm_of(path, list(ALGOS.values()))
+    kwargs: dict[str, Any] = {}
+    if issubclass(algorithm, OffPolicyAlgorithm) and not issubclass(algorithm, QFlex):
+        # Others than QFlex allocate their replay buffer when they are loaded.
+        kwargs = {"buffer_size": 1, "optimize_memory_usage": False}
+    return algorithm.load(path, env=task.make(), device="cpu", **kwargs)
+
+
+def _algorithm_of(path: Path, algorithms: Sequence[type[BaseAlgorithm]]) -> type[BaseAlgorithm]:
+    data, _, _ = load_from_zip_file(path)
+    policy_class = (data or {}).get("policy_class")
+    for algorithm in algorithms:
+        if policy_class in algorithm.policy_aliases.values():
+            return algorithm
+    raise ModelError(f"{path}: its policy {policy_class} belongs to no algorithm of RL Zoo; say which with --algo.")
