@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor
 from stable_baselines3.common.vec_env import VecNormalize
@@ -178,15 +177,3 @@ def input_encoders(observation_space: spaces.Space, vec_normalize: VecNormalize 
         else:
             encoders[name] = InputEncoder(space)
     return encoders
-
-
-def find_vec_normalize(model: BaseAlgorithm, given: VecNormalize | str | Path | None) -> VecNormalize | None:
-    """
-    The statistics to fold in.
-
-    :param model: The model, whose environment may have them.
-    :param given: Statistics or their file, which go first.
-    """
-    if given is None:
-        return model.get_vec_normalize_env()
-    return given if isinstance(given, VecNormalize) else load_vec_normalize(given)

@@ -5,9 +5,7 @@ from typing import Any
 
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_qflex.export.metadata import describe, task_of
-from sb3_qflex.export.observations import find_vec_normalize
-from sb3_qflex.export.policy_module import ExportedPolicy
+from sb3_qflex.export.prepare import prepare
 from sb3_qflex.persistence import write_atomically
 from sb3_qflex.qflex import QFlex
 
@@ -41,10 +39,10 @@ def export_onnx(
     :raises ValueError: For what has no exported form, such as ``exploration="ascent"``.
     """
     onnx_graph = _onnx_graph()
-    exported = ExportedPolicy(model.policy, find_vec_normalize(model, vec_normalize), flow_steps, noise)
-    proto = onnx_graph.build_model(exported)
+    policy, metadata = prepare(model, vec_normalize, flow_steps, noise, task, "onnx")
+    proto = onnx_graph.build_model(policy)
     proto.producer_name = "sb3_qflex"
-    for key, value in describe(exported, model.policy, task or task_of(model), "onnx").items():
+    for key, value in metadata.items():
         proto.metadata_props.add(key=key, value=value)
     content = proto.SerializeToString()
     return write_atomically(path, lambda file: file.write(content), "onnx")

@@ -8,9 +8,8 @@ from pathlib import Path
 import torch as th
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_qflex.export.metadata import describe, task_of
-from sb3_qflex.export.observations import find_vec_normalize
 from sb3_qflex.export.policy_module import ExportedPolicy
+from sb3_qflex.export.prepare import prepare
 from sb3_qflex.persistence import write_atomically
 from sb3_qflex.qflex import QFlex
 from sb3_qflex.validation import UnsupportedError
@@ -43,13 +42,12 @@ def export_torchscript(
     :return: The file.
     :raises ValueError: For what has no exported form, such as ``exploration="ascent"``.
     """
-    exported = ExportedPolicy(model.policy, find_vec_normalize(model, vec_normalize), flow_steps, noise)
-    script = trace(exported)
-    metadata = json.dumps(describe(exported, model.policy, task or task_of(model)))
+    policy, metadata = prepare(model, vec_normalize, flow_steps, noise, task)
+    script = trace(policy)
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        th.jit.save(script, stream, _extra_files={METADATA: metadata})
+        th.jit.save(script, stream, _extra_files={METADATA: json.dumps(metadata)})
     return write_atomically(path, lambda file: file.write(stream.getbuffer()), "pt")
 
 
