@@ -72,10 +72,22 @@ def run_curve(argv: Sequence[str]) -> None:
         print(f"{name}: {', '.join(map(str, paths)) or 'none'}")
 
 
+def run_export(argv: Sequence[str]) -> None:
+    """
+    Write a trained policy as a file for use elsewhere.
+
+    :param argv: "export" and its arguments
+    """
+    from sb3_qflex.export.command import run_export as run
+
+    run(argv)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     **dict.fromkeys(ZOO_COMMANDS, run_zoo),
     "compare": run_compare,
     "curve": run_curve,
+    "export": run_export,
 }
 
 
