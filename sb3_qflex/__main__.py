@@ -87,10 +87,22 @@ def run_ours(argv: Sequence[str]) -> None:
     import_module(OUR_COMMANDS[argv[0]]).main(argv[1:])
 
 
+def run_export(argv: Sequence[str]) -> None:
+    """
+    Write a trained policy as a file for use elsewhere.
+
+    :param argv: "export" and its arguments
+    """
+    from sb3_qflex.export.command import run_export as run
+
+    run(argv)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     **dict.fromkeys(ZOO_COMMANDS, run_zoo),
     "compare": run_compare,
     "curve": run_curve,
+    "export": run_export,
     **dict.fromkeys(OUR_COMMANDS, run_ours),
 }
 

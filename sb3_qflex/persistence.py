@@ -8,7 +8,9 @@ import warnings
 from collections.abc import Callable
 
 
-def write_atomically(path: str | pathlib.Path, write: Callable[[io.BufferedIOBase], object], suffix: str) -> None:
+def write_atomically(
+    path: str | pathlib.Path, write: Callable[[io.BufferedIOBase], object], suffix: str
+) -> pathlib.Path:
     """
     Write a file aside, flush it to disk, and rename it into place.
 
@@ -17,6 +19,7 @@ def write_atomically(path: str | pathlib.Path, write: Callable[[io.BufferedIOBas
     :param path: Target; gets the suffix if it has none.
     :param write: Writes the content to an open file.
     :param suffix: Such as "zip".
+    :return: The file.
     """
     target = pathlib.Path(path)
     if target.suffix == "":
@@ -36,6 +39,7 @@ def write_atomically(path: str | pathlib.Path, write: Callable[[io.BufferedIOBas
     except BaseException:
         pathlib.Path(temporary).unlink(missing_ok=True)
         raise
+    return target
 
 
 def _umask() -> int:

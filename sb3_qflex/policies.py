@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_qflex import validation
+from sb3_qflex.export.shareable import ShareablePolicy
 from sb3_qflex.flow import Velocity, integrate
 from sb3_qflex.fold_cache import FoldCache, mark_as_modified
 from sb3_qflex.folding import FoldedMLP, differentiable_min_q, folded_q_gradient, folded_velocity
@@ -23,7 +23,7 @@ from sb3_qflex.single_observation import integrate_single, is_single, propagate_
 DEFAULT_NET_ARCH = [256, 256, 256]
 
 
-class QFlexPolicy(BasePolicy):
+class QFlexPolicy(ShareablePolicy):
     """
     Policy class (source policy, critics and velocity field) for QFlex.
 

@@ -18,7 +18,7 @@ from stable_baselines3.common.type_aliases import (
     TensorDict,
 )
 
-from sb3_qflex import validation
+from sb3_qflex import export, validation
 from sb3_qflex.collecting import CollectingAlgorithm
 from sb3_qflex.guard import NonFiniteGuard
 from sb3_qflex.losses import temperature_loss
@@ -332,6 +332,26 @@ class QFlex(CollectingAlgorithm):
         """
         validation.check_keywords("QFlex.load", kwargs, QFlex.__init__, but=("policy", "_init_setup_model"))
         return super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
+
+    def export_onnx(self, path: str | pathlib.Path, **options: Any) -> pathlib.Path:
+        """
+        Write the deterministic policy as one ONNX file, see :func:`sb3_qflex.export.export_onnx`.
+
+        :param path: Target.
+        :param options: ``vec_normalize``, ``flow_steps``, ``noise``, ``task``.
+        :return: The file.
+        """
+        return export.export_onnx(self, path, **options)
+
+    def export_torchscript(self, path: str | pathlib.Path, **options: Any) -> pathlib.Path:
+        """
+        Write the deterministic policy as a TorchScript file, see :func:`sb3_qflex.export.export_torchscript`.
+
+        :param path: Target.
+        :param options: ``vec_normalize``, ``flow_steps``, ``noise``, ``task``.
+        :return: The file.
+        """
+        return export.export_torchscript(self, path, **options)
 
     def _excluded_save_params(self) -> list[str]:
         own = ["actor", "critic", "field", "ent_coef_tensor", "_guard", "_training_log"]

@@ -249,7 +249,7 @@ def test_videos_go_beside_the_model_and_replace_nothing(chain_model: Path) -> No
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "is not in a run folder of RL Zoo, which would name its environment: give --env ID"),
+        ((), "is not in a run folder of RL Zoo: say with --env"),
         (("--env", "PlanarChain-v0", "--camera", "top"), "camera 'top' is none of this environment's MuJoCo model"),
     ],
 )
@@ -258,7 +258,7 @@ def test_what_cannot_be_watched(chain_model: Path, tmp_path: Path, words: tuple[
         words = (*words, "--env-kwargs", CHAIN[1])
     with pytest.raises(SystemExit, match=message):
         watch(chain_model, *words, "--gif", tmp_path / "a.gif")
-    with pytest.raises(SystemExit, match=r"no\.zip does not exist; zip files beside it: chain\.zip"):
+    with pytest.raises(SystemExit, match=r"There is no model .*no\.zip"):
         watch(chain_model.with_name("no.zip"), "--env", CHAIN[0])
 
 

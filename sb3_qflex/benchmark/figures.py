@@ -15,6 +15,7 @@ _BARS = {
     "flow": ("plain", "folded"),
     "update": ("QFlex", "source only", "CrossQ", "SAC"),
     "acting": ("K = 20, policy", "K = 10, policy", "CrossQ, policy", "SAC, policy"),
+    "latency": ("policy, p50", "predict, p50", "TorchScript, p50"),
     "memory": ("QFlex", "CrossQ", "SAC"),
 }
 

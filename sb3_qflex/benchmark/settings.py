@@ -43,6 +43,8 @@ class Settings:
     :param growth_actions: |A| of the growth rows, ascending.
     :param growth_steps: N and K of the growth rows, ascending.
     :param acting_n_envs: Numbers of observations that are acted on.
+    :param latency_flow_steps: K of the latency rows.
+    :param latency_calls: Calls of a turn of theirs, enough for a 99th percentile.
     :param loops: Training loops.
     :param loop_schedule: Of a loop's comparison.
     """
@@ -54,6 +56,8 @@ class Settings:
     growth_actions: tuple[int, ...]
     growth_steps: tuple[int, ...]
     acting_n_envs: tuple[int, ...]
+    latency_flow_steps: tuple[int, ...]
+    latency_calls: int
     loops: tuple[Loop, ...]
     loop_schedule: Schedule
 
@@ -72,6 +76,8 @@ def full(threads: int) -> Settings:
         growth_actions=(10, 20, 40, 80, 160, 320, 500, 700, 1000),
         growth_steps=(1, 5, 10, 20, 40),
         acting_n_envs=(1, 16, 80),
+        latency_flow_steps=(20, 10, 5, 2, 1),
+        latency_calls=200,
         loops=(Loop("myoLegWalk-v0", False, 80, 50), Loop("myoHandPenTwirlRandom-v0", True, 80, 100)),
         loop_schedule=Schedule(seconds=120.0, min_rounds=5, max_rounds=15, turn_seconds=0.0),
     )
@@ -91,6 +97,8 @@ def quick(threads: int) -> Settings:
         growth_actions=(10, 80, 700),
         growth_steps=(1, 20),
         acting_n_envs=(1, 80),
+        latency_flow_steps=(20, 5),
+        latency_calls=100,
         loops=(Loop("myoHandPenTwirlRandom-v0", True, 2, 5),),
         loop_schedule=Schedule(seconds=1.0, min_rounds=3, max_rounds=5, turn_seconds=0.0),
     )

@@ -6,6 +6,7 @@ from sb3_qflex.benchmark.measurement import Section
 from sb3_qflex.benchmark.rows.acting import measure_acting
 from sb3_qflex.benchmark.rows.flow_target import measure_flow_target
 from sb3_qflex.benchmark.rows.growth import measure_growth
+from sb3_qflex.benchmark.rows.latency import measure_latency
 from sb3_qflex.benchmark.rows.loop import measure_loops
 from sb3_qflex.benchmark.rows.memory import measure_memory
 from sb3_qflex.benchmark.rows.update import measure_update
@@ -15,6 +16,7 @@ ROWS: dict[str, Callable[[Settings], Section]] = {
     "flow": measure_flow_target,
     "update": measure_update,
     "acting": measure_acting,
+    "latency": measure_latency,
     "growth": measure_growth,
     "memory": measure_memory,
     "loop": measure_loops,

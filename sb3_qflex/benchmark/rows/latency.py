@@ -1,0 +1,118 @@
+"""Latency of one action: the policy function, ``predict``, and the exported forms, on one thread."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch as th
+
+from sb3_qflex import QFlex
+from sb3_qflex.benchmark import workloads
+from sb3_qflex.benchmark.flops import Problem
+from sb3_qflex.benchmark.measurement import Section
+from sb3_qflex.benchmark.settings import Settings
+from sb3_qflex.benchmark.timing import Schedule, Task, interleave
+from sb3_qflex.export import export_onnx, export_torchscript, onnx_session
+
+_TEXT = """\
+One deterministic action for one observation, on one thread. *policy* is the policy function, tensor in and tensor out;
+*predict* takes and returns numpy arrays. *ONNX* runs in the session of `sb3_qflex.export.onnx_session`, *ONNX, default*
+in one with onnxruntime's own options but one thread. p50 and p99 are those of the calls of one turn."""
+
+
+class _Latencies:
+    """Quantiles of single calls, one pair for every turn."""
+
+    def __init__(self, function: Callable[[], object], calls: int):
+        self.function, self.calls = function, calls
+        self.quantiles: list[np.ndarray] = []
+
+    def turn(self) -> None:
+        seconds = np.empty(self.calls)
+        for i in range(self.calls):
+            start = time.perf_counter()
+            self.function()
+            seconds[i] = time.perf_counter() - start
+        self.quantiles.append(np.percentile(seconds, [50, 99]))
+
+
+def measure_latency(settings: Settings) -> Section:
+    """
+    :param settings: Sizes and durations.
+    """
+    section = Section("latency", "Latency of one action", _TEXT)
+    reason = _missing_onnx()
+    if reason is not None:
+        section.skipped.append(f"ONNX: {reason}")
+    with one_thread():
+        for problem in settings.sizes:
+            model = workloads.qflex(problem, workloads.filled_buffer(problem))
+            for flow_steps in settings.latency_flow_steps:
+                case = f"{workloads.label(problem)}, K = {flow_steps}"
+                model.policy.flow_steps = flow_steps
+                functions = _functions(model, problem, with_onnx=reason is None)
+                _measure(section, case, functions, settings)
+    return section
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch inside the ``with``."""
+    threads = th.get_num_threads()
+    th.set_num_threads(1)
+    try:
+        yield
+    finally:
+        th.set_num_threads(threads)
+
+
+def _missing_onnx() -> str | None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        return f"{error}: pip install 'sb3-qflex[export]'"
+    return None
+
+
+def _functions(model: QFlex, problem: Problem, with_onnx: bool) -> dict[str, Callable[[], object]]:
+    obs = np.random.default_rng(0).standard_normal((1, problem.obs_dim), dtype=np.float32)
+    tensor = th.as_tensor(obs)
+    functions: dict[str, Callable[[], object]] = {
+        "policy": th.no_grad()(partial(model.policy._predict, tensor, deterministic=True)),
+        "predict": partial(model.predict, obs, deterministic=True),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        script = th.jit.load(export_torchscript(model, Path(folder, "policy.pt")))
+        functions["TorchScript"] = th.no_grad()(partial(script, tensor))
+        if with_onnx:
+            file = export_onnx(model, Path(folder, "policy.onnx"))
+            functions["ONNX"] = partial(onnx_session(file).run, None, {"obs": obs})
+            functions["ONNX, default"] = partial(_default_session(file).run, None, {"obs": obs})
+    return functions
+
+
+def _default_session(file: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def _measure(section: Section, case: str, functions: dict[str, Callable[[], object]], settings: Settings) -> None:
+    latencies = {name: _Latencies(function, settings.latency_calls) for name, function in functions.items()}
+    schedule = settings.schedule
+    # One call of a task is a whole turn already.
+    turns = Schedule(schedule.seconds, schedule.min_rounds, schedule.max_rounds, turn_seconds=0.0)
+    rounds = interleave([Task(name, one.turn) for name, one in latencies.items()], turns)
+    for name, one in latencies.items():
+        # The turns before are warm-up.
+        quantiles = 1e3 * np.array(one.quantiles[-len(rounds[name]) :])
+        section.add(case, f"{name}, p50", quantiles[:, 0], "ms")
+        section.add(case, f"{name}, p99", quantiles[:, 1], "ms")

@@ -1,0 +1,34 @@
+"""
+From a trained policy to where it is used: ONNX, TorchScript, and a policy file that is safe to open.
+
+Public names are loaded on first use: onnx is optional, and the policy file needs little.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sb3_qflex.export.myochallenge import export_myochallenge
+    from sb3_qflex.export.onnx_file import export_onnx, onnx_session
+    from sb3_qflex.export.policy_file import load_vec_normalize
+    from sb3_qflex.export.torchscript import export_torchscript
+
+__all__ = ["export_myochallenge", "export_onnx", "export_torchscript", "load_vec_normalize", "onnx_session"]
+
+_HOME = {
+    "export_myochallenge": "sb3_qflex.export.myochallenge",
+    "export_onnx": "sb3_qflex.export.onnx_file",
+    "export_torchscript": "sb3_qflex.export.torchscript",
+    "load_vec_normalize": "sb3_qflex.export.policy_file",
+    "onnx_session": "sb3_qflex.export.onnx_file",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,179 @@
+"""From raw observations to features: what VecNormalize and SB3's preprocessing do, as modules that can be exported."""
+
+import copy
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import nn
+
+from sb3_qflex.validation import UnsupportedError
+
+#: Name of the one input of observations that are no Dict.
+OBS = "obs"
+#: Extractors that only flatten and concatenate.
+PLAIN_EXTRACTORS = (FlattenExtractor, CombinedExtractor)
+_OTHER_VALUES = ("action", "noise")
+
+
+def load_vec_normalize(path: str | Path) -> VecNormalize:
+    """
+    Statistics that ``VecNormalize.save`` wrote, without an environment.
+
+    This unpickles the file: open none from a stranger.
+
+    :param path: The file.
+    :raises ValueError: If it holds something else.
+    """
+    with open(path, "rb") as file:
+        try:
+            loaded = pickle.load(file)
+        except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
+            raise ValueError(f"{path} is no file of VecNormalize.save: {error}") from error
+    if not isinstance(loaded, VecNormalize):
+        raise ValueError(f"{path} is no file of VecNormalize.save: it holds a {type(loaded).__name__}.")
+    return loaded
+
+
+def statistics(vec_normalize: VecNormalize | None, observation_space: spaces.Space) -> dict[str, RunningMeanStd]:
+    """
+    Statistics of the inputs that are normalised.
+
+    :param vec_normalize: None for no normalisation.
+    :param observation_space: The policy's.
+    :return: By the name of the input.
+    :raises ValueError: If they are those of other observations.
+    """
+    if vec_normalize is None or not vec_normalize.norm_obs:
+        return {}
+    found = vec_normalize.obs_rms
+    if isinstance(found, dict):
+        found = {key: found[key] for key in vec_normalize.norm_obs_keys or ()}
+    else:
+        found = {OBS: found}
+    parts = parts_of(observation_space)
+    for name, one in found.items():
+        if name not in parts or one.mean.shape != parts[name].shape:
+            expected = {key: space.shape for key, space in parts.items()}
+            raise ValueError(
+                f"The VecNormalize statistics of {name!r} have shape {one.mean.shape}, and the policy observes "
+                f"{expected}: they belong to another task."
+            )
+    return found
+
+
+def parts_of(observation_space: spaces.Space) -> Mapping[str, spaces.Space]:
+    """
+    The inputs of an exported policy: one for each key of a Dict, in its order, or ``obs``.
+
+    :param observation_space: The policy's.
+    """
+    if isinstance(observation_space, spaces.Dict):
+        return observation_space.spaces
+    return {OBS: observation_space}
+
+
+class InputEncoder(nn.Module):
+    """
+    One input (B, dim) of float32 to what SB3's preprocessing makes of it.
+
+    :param space: Its space; Discrete observations come as a column of numbers.
+    :param rms: Statistics of VecNormalize; None for an input that is not normalised.
+    :param epsilon: Of VecNormalize, added to the variance.
+    :param clip: ``clip_obs`` of VecNormalize.
+    """
+
+    mean: th.Tensor
+    std: th.Tensor
+    columns: th.Tensor
+    values: th.Tensor
+
+    def __init__(self, space: spaces.Space, rms: RunningMeanStd | None = None, epsilon: float = 0.0, clip: float = 0.0):
+        super().__init__()
+        self.dim = int(np.prod(space.shape or ()))
+        self.shape = tuple(space.shape or ())
+        self.normalizes = rms is not None
+        self.clip = float(clip)
+        if rms is not None:
+            # In double precision, as VecNormalize computes.
+            self.register_buffer("mean", th.as_tensor(rms.mean, dtype=th.float64).flatten())
+            self.register_buffer("std", (th.as_tensor(rms.var, dtype=th.float64).flatten() + epsilon).sqrt())
+        choices = _choices(space)
+        self.is_one_hot = choices is not None
+        if choices is not None:
+            self.shape = (sum(choices),)
+            self.register_buffer("columns", th.repeat_interleave(th.arange(self.dim), th.as_tensor(choices)))
+            self.register_buffer("values", th.cat([th.arange(float(n)) for n in choices]))
+
+    def forward(self, x: th.Tensor) -> th.Tensor:
+        """
+        :param x: Shape (B, dim), raw.
+        :return: Flat, shape (B, features).
+        """
+        if self.normalizes:
+            x = ((x.double() - self.mean) / self.std).clamp(-self.clip, self.clip).float()
+        if self.is_one_hot:
+            x = (x.index_select(1, self.columns) == self.values).float()
+        return x
+
+
+def _choices(space: spaces.Space) -> list[int] | None:
+    """Number of values of each column that is one-hot encoded."""
+    if isinstance(space, spaces.Discrete):
+        return [int(space.n)]
+    if isinstance(space, spaces.MultiDiscrete):
+        return [int(n) for n in space.nvec.ravel()]
+    return None
+
+
+class Extractor(nn.Module):
+    """
+    A features extractor on encoded inputs.
+
+    :param extractor: The policy's; copied.
+    :param shapes: Shapes of the inputs without the batch, by name.
+    :param takes_dict: Whether it takes them as a dict.
+    """
+
+    def __init__(self, extractor: BaseFeaturesExtractor, shapes: dict[str, tuple[int, ...]], takes_dict: bool):
+        super().__init__()
+        self.shapes, self.takes_dict = shapes, takes_dict
+        self.is_plain = type(extractor) in PLAIN_EXTRACTORS
+        self.title = type(extractor).__name__
+        self.extractor = nn.Identity() if self.is_plain else copy.deepcopy(extractor).eval().requires_grad_(False)
+
+    def forward(self, *encoded: th.Tensor) -> th.Tensor:
+        """
+        :param encoded: Flat inputs in the order of the names.
+        :return: Shape (B, features).
+        """
+        if self.is_plain:
+            return th.cat(encoded, dim=1) if len(encoded) > 1 else encoded[0]
+        shaped = {name: x.reshape(-1, *self.shapes[name]) for name, x in zip(self.shapes, encoded, strict=True)}
+        return self.extractor(shaped) if self.takes_dict else self.extractor(shaped[OBS])
+
+
+def input_encoders(observation_space: spaces.Space, vec_normalize: VecNormalize | None) -> dict[str, InputEncoder]:
+    """
+    An encoder for each input.
+
+    :param observation_space: The policy's.
+    :param vec_normalize: Statistics to fold in.
+    :raises ValueError: If they are those of other observations, or a key has the name of another value.
+    """
+    found = statistics(vec_normalize, observation_space)
+    encoders = {}
+    for name, space in parts_of(observation_space).items():
+        if name in _OTHER_VALUES:
+            raise UnsupportedError(f"The observation {name!r} has the name of another value of the exported policy.")
+        if vec_normalize is not None and name in found:
+            encoders[name] = InputEncoder(space, found[name], vec_normalize.epsilon, vec_normalize.clip_obs)
+        else:
+            encoders[name] = InputEncoder(space)
+    return encoders

@@ -1,0 +1,204 @@
+"""
+A policy alone, in a file that is safe to open: safetensors with one JSON text.
+
+Reading it runs no code of the file. It holds what :class:`~sb3_qflex.QFlexPolicy` needs to act and to judge actions
+(source policy, velocity field, critics), and the statistics of VecNormalize, but no optimizer state.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch as th
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.utils import get_device
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from sb3_qflex.export.observations import OBS, statistics
+from sb3_qflex.export.policy_config import config_to_json, policy_from_config
+from sb3_qflex.export.versions import versions
+from sb3_qflex.persistence import write_atomically
+from sb3_qflex.policies import QFlexPolicy
+
+SUFFIX = ".safetensors"
+FORMAT, FORMAT_VERSION = "sb3_qflex.policy", 1
+_NORMALIZATION = "vec_normalize"
+_STATISTICS = ("mean", "var", "count")
+
+AnyPolicy = TypeVar("AnyPolicy", bound=QFlexPolicy)
+
+
+def save_policy(
+    policy: QFlexPolicy, path: str | Path, vec_normalize: VecNormalize | None = None, task: str | None = None
+) -> Path:
+    """
+    Write a policy file.
+
+    :param policy: Of QFlex's own classes, with SB3's plain extractors and an activation of ``networks.ACTIVATIONS``.
+    :param path: Target; gets the suffix .safetensors if it has none. An older file is replaced, atomically.
+    :param vec_normalize: Statistics that its observations are normalised with.
+    :param task: Id of the task, for the reader.
+    :return: The file.
+    :raises ValueError: If the policy needs code of its own, which such a file cannot carry, or the suffix is another.
+    """
+    if Path(path).suffix not in ("", SUFFIX):
+        raise ValueError(f"A policy file ends with {SUFFIX}, by which it is recognised, and not as {path} does.")
+    tensors = {f"policy.{name}": value.detach().cpu().contiguous() for name, value in policy.state_dict().items()}
+    config: dict[str, Any] = {
+        "policy": config_to_json(policy),
+        "task": task or "",
+        "versions": versions(),
+        _NORMALIZATION: None,
+    }
+    if vec_normalize is not None:
+        found = statistics(vec_normalize, policy.observation_space)
+        for name, rms in found.items():
+            values = (rms.mean, rms.var, rms.count)
+            for key, value in zip(_STATISTICS, values, strict=True):
+                tensors[f"{_NORMALIZATION}.{name}.{key}"] = th.as_tensor(np.asarray(value, np.float64))
+        config[_NORMALIZATION] = {
+            "keys": list(found),
+            "epsilon": float(vec_normalize.epsilon),
+            "clip_obs": float(vec_normalize.clip_obs),
+        }
+    text = json.dumps(config, allow_nan=False)
+    header = {"format": FORMAT, "version": str(FORMAT_VERSION), "config": text, "sha256": _digest(text, tensors)}
+    content = save(tensors, header)
+    return write_atomically(path, lambda file: file.write(content), SUFFIX.removeprefix("."))
+
+
+def load_policy(cls: type[AnyPolicy], path: str | Path, device: th.device | str = "auto") -> AnyPolicy:
+    """
+    Read a policy file, unpickling nothing.
+
+    :param cls: Class of the policy.
+    :param path: The file.
+    :param device: Device on which the policy should run.
+    :raises ValueError: If it is no whole policy file, or of a newer format.
+    :raises FileNotFoundError: If there is none.
+    """
+    config, tensors = _read(path)
+    state = {name.removeprefix("policy."): value for name, value in tensors.items() if name.startswith("policy.")}
+    try:
+        # On the meta device first, which allocates nothing: the file may ask for networks of any size.
+        with th.device("meta"):
+            _check_state(policy_from_config(cls, config["policy"], len(state)).state_dict(), state)
+        policy = policy_from_config(cls, config["policy"], len(state))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is no valid policy file: {error}") from error
+    policy.load_state_dict(state)
+    return policy.to(get_device(device))
+
+
+def load_vec_normalize(path: str | Path, venv: VecEnv) -> VecNormalize:
+    """
+    The VecNormalize that belongs to the policy of a file, for evaluation: its statistics stay as they are.
+
+    :param path: The policy file.
+    :param venv: Environments to wrap.
+    :raises ValueError: If the file has no such statistics, or they do not fit the environments.
+    """
+    config, tensors = _read(path)
+    given = config[_NORMALIZATION]
+    if given is None:
+        raise ValueError(f"{path} has no statistics of VecNormalize: its policy takes raw observations.")
+    is_box = given["keys"] == [OBS] and OBS not in getattr(venv.observation_space, "spaces", {})
+    wrapped = VecNormalize(
+        venv,
+        training=False,
+        norm_reward=False,
+        epsilon=given["epsilon"],
+        clip_obs=given["clip_obs"],
+        norm_obs_keys=None if is_box else given["keys"],
+    )
+    found = {name: _running_mean_std(tensors, name) for name in given["keys"]}
+    wrapped.obs_rms = found[OBS] if is_box else found
+    statistics(wrapped, venv.observation_space)
+    return wrapped
+
+
+def _running_mean_std(tensors: Mapping[str, th.Tensor], name: str) -> RunningMeanStd:
+    mean, var, count = (tensors[f"{_NORMALIZATION}.{name}.{key}"].numpy() for key in _STATISTICS)
+    rms = RunningMeanStd(shape=mean.shape)
+    rms.mean, rms.var, rms.count = mean, var, float(count)
+    return rms
+
+
+def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, th.Tensor]]:
+    """Configuration and tensors of a file that is whole."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no policy file {path}.")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, RuntimeError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(
+            f"{path} is no whole policy file ({error}). QFlexPolicy.load reads files of export_policy, which are "
+            f"safetensors, and of save."
+        ) from error
+    if header.get("format") != FORMAT:
+        raise ValueError(f"{path} holds tensors, but not a policy of sb3_qflex (format: {header.get('format')!r}).")
+    if header.get("version") != str(FORMAT_VERSION):
+        raise ValueError(
+            f"{path} has version {header.get('version')!r} of the policy format, and this sb3_qflex reads version "
+            f"{FORMAT_VERSION}: use the sb3_qflex that wrote it, or a newer one."
+        )
+    text = header.get("config", "")
+    if header.get("sha256") != _digest(text, tensors):
+        raise ValueError(f"{path} is damaged: its content does not have the checksum in its header.")
+    try:
+        config = json.loads(text)
+        if not isinstance(config, dict) or not {"policy", _NORMALIZATION} <= config.keys():
+            raise ValueError("it has no 'policy' and 'vec_normalize'")
+        _check_normalization(config[_NORMALIZATION], tensors)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"The configuration in {path} is wrong: {error}") from error
+    return config, tensors
+
+
+def _check_normalization(given: Any, tensors: Mapping[str, th.Tensor]) -> None:
+    expected = set()
+    if given is not None:
+        if not isinstance(given, dict) or given.keys() != {"keys", "epsilon", "clip_obs"}:
+            raise ValueError("'vec_normalize' has to be null or have 'keys', 'epsilon' and 'clip_obs'")
+        if not isinstance(given["keys"], list) or not all(isinstance(given[n], float) for n in ("epsilon", "clip_obs")):
+            raise ValueError("'keys' of 'vec_normalize' has to be a list, 'epsilon' and 'clip_obs' floats")
+        expected = {f"{_NORMALIZATION}.{name}.{key}" for name in given["keys"] for key in _STATISTICS}
+    found = {name for name in tensors if not name.startswith("policy.")}
+    if found != expected:
+        raise ValueError(f"the tensors {sorted(found ^ expected)[:5]} are missing or too many")
+    for name in found:
+        if tensors[name].dtype != th.float64 or (name.endswith(".count") and tensors[name].ndim != 0):
+            raise ValueError(f"{name} has to be float64, and a count a single number")
+
+
+def _check_state(expected: Mapping[str, th.Tensor], found: Mapping[str, th.Tensor]) -> None:
+    """Names, shapes and dtypes, exactly."""
+    if expected.keys() != found.keys():
+        missing, more = sorted(expected.keys() - found.keys())[:3], sorted(found.keys() - expected.keys())[:3]
+        raise ValueError(
+            f"its tensors are not those of its networks: missing {missing}, unknown {more} (at most 3 each)"
+        )
+    for name, value in expected.items():
+        given = found[name]
+        if given.shape != value.shape or given.dtype != value.dtype:
+            raise ValueError(
+                f"{name} is {given.dtype} of shape {tuple(given.shape)}, and its networks need {value.dtype} of shape "
+                f"{tuple(value.shape)}"
+            )
+
+
+def _digest(config: str, tensors: Mapping[str, th.Tensor]) -> str:
+    """Checksum against damage, not against forgery."""
+    sha = hashlib.sha256(config.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        sha.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        sha.update(value.reshape(-1).view(th.uint8).numpy())
+    return sha.hexdigest()
