@@ -16,7 +16,7 @@ from pathlib import Path
 ZOO_COMMANDS = ("train", "enjoy", "plot_train", "plot_from_file", "all_plots")
 
 #: Modules whose ``main`` takes the arguments after the command.
-OUR_COMMANDS = {"watch": "sb3_qflex.watch.command"}
+OUR_COMMANDS = {"watch": "sb3_qflex.watch.command", "run-report": "sb3_qflex.run_report.command"}
 
 
 def run_zoo(argv: Sequence[str]) -> None:

@@ -137,7 +137,7 @@ def load(
     import rl_zoo3.import_envs  # noqa: F401 registers ids
 
     folder = path if path.is_dir() else path.parent
-    arguments = _run_arguments(folder)
+    arguments = run_arguments(folder)
     if arguments is None:
         if path.is_dir():
             raise ModelError(f"{path} is no run folder of RL Zoo: it has no <environment>/args.yml.")
@@ -184,7 +184,7 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("rl_model_*_steps.zip"), key=lambda path: int(path.stem.split("_")[2]))
 
 
-def _run_arguments(folder: Path) -> dict[str, Any] | None:
+def run_arguments(folder: Path) -> dict[str, Any] | None:
     """Arguments of the training command; None if the folder is no run folder."""
     files = list(folder.glob("*/args.yml"))
     if len(files) != 1:

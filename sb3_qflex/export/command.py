@@ -76,9 +76,7 @@ def _export(arguments: argparse.Namespace) -> Path:
     options: dict[str, Any] = {"vec_normalize": vec_normalize, "task": arguments.task or _zoo_task(arguments.model)}
     if arguments.noise:
         if arguments.format == "policy":
-            raise ValueError(
-                "A policy file has no --noise: QFlexPolicy.predict is deterministic or not as it is called."
-            )
+            raise ValueError("A policy file has no --noise: QFlexPolicy.predict is deterministic or not as it is called.")
         options["noise"] = True
     model = QFlex.load(arguments.model, device="cpu", **changes)
     return FORMATS[arguments.format](model, arguments.out, **options)

@@ -1,5 +1,7 @@
 """Pictures of an environment. On MuJoCo a camera of ours follows the body; elsewhere the environment draws itself."""
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +33,13 @@ class View:
     camera: str | None = None
     azimuth: float = 135.0
     elevation: float = -15.0
+
+
+def use_egl_without_a_screen() -> None:
+    """Let MuJoCo draw without a screen, unless ``MUJOCO_GL`` is set; to be called before it is imported."""
+    # Read by MuJoCo while it is imported; GLFW, its default, fails without a display.
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def mujoco_state(env: gym.Env) -> tuple[Any, Any] | None:

@@ -1,22 +1,15 @@
 """``python -m sb3_qflex watch MODEL``: record episodes of a trained model as an mp4, a GIF, or both."""
 
 import argparse
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import yaml
 
-from sb3_qflex.watch.camera import Picture, View, photographer, without_shadows
-from sb3_qflex.watch.episode import Episode, Moment
-from sb3_qflex.watch.film import GifFrames, write_mp4
-from sb3_qflex.watch.overlay import compose, muscles
+from sb3_qflex.watch.camera import View, use_egl_without_a_screen, without_shadows
+from sb3_qflex.watch.record import Shots, record
 from sb3_qflex.watch.subject import Subject, open_subject
-
-#: Frames for each second of simulated time, unless --every says otherwise.
-FRAMES_PER_SECOND = 30.0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
     """
     command = parser()
     args = command.parse_args(argv)
-    _use_egl_without_a_screen()
+    use_egl_without_a_screen()
     for path, suffix in ((args.out, ".mp4"), (args.gif, ".gif")):
         if path is not None and (path.suffix != suffix or path.exists()):
             command.error(f"{path} must end in {suffix} and must not exist yet")
@@ -72,33 +65,22 @@ def main(argv: Sequence[str]) -> None:
         subject = open_subject(args.model, args.env, yaml.safe_load("\n".join(args.env_kwargs)), args.flow_steps)
         if not args.shadows:
             without_shadows(subject.body)
-        _record(subject, args)
+        _write(subject, _shots(args), args)
     except (FileNotFoundError, ValueError, ImportError) as error:
         sys.exit(str(error))
 
 
-def _use_egl_without_a_screen() -> None:
-    # Read by MuJoCo while it is imported; GLFW, its default, fails without a display.
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        os.environ.setdefault("MUJOCO_GL", "egl")
+def _shots(args: argparse.Namespace) -> Shots:
+    view = View(args.width, args.height, args.camera, args.azimuth, args.elevation)
+    return Shots(args.episodes, args.seed, not args.stochastic, args.max_steps, args.every, view)
 
 
-def _record(subject: Subject, args: argparse.Namespace) -> None:
-    every = args.every or max(1, round(1.0 / (FRAMES_PER_SECOND * subject.dt)))
-    fps = 1.0 / (subject.dt * every)
-    gif = GifFrames(fps, args.gif_width) if args.gif is not None else None
-    out = args.out
-    if out is None and gif is None:
-        out = _free_path(args.model)
-    frames = _frames(subject, args, every, gif)
+def _write(subject: Subject, shots: Shots, args: argparse.Namespace) -> None:
+    out = _free_path(args.model) if args.out is None and args.gif is None else args.out
+    record(subject, shots, out, args.gif, args.gif_width)
     if out is not None:
-        write_mp4(out, frames, fps)
         print(f"Video: {out}")
-    else:
-        for _ in frames:
-            pass
-    if gif is not None:
-        gif.save(args.gif)
+    if args.gif is not None:
         print(f"GIF: {args.gif} ({args.gif.stat().st_size / 1000:.0f} kB)")
     subject.env.close()
 
@@ -107,41 +89,3 @@ def _free_path(model: Path) -> Path:
     from sb3_qflex.zoo.compare import free_stem
 
     return free_stem(model if model.is_dir() else model.parent, "watch").with_suffix(".mp4")
-
-
-def _frames(subject: Subject, args: argparse.Namespace, every: int, gif: GifFrames | None) -> Iterator[Picture]:
-    view = View(args.width, args.height, args.camera, args.azimuth, args.elevation)
-    draw = finish = None
-    for number in args.episodes:
-        episode = Episode(subject, number, args.seed, not args.stochastic, args.max_steps)
-        moments: list[Moment] = []
-        for moment in episode:
-            if draw is None or finish is None:
-                # Not before the first reset: the camera's distance is taken from the start state.
-                draw, finish = photographer(subject.body, view)
-            moments.append(moment)
-            if moment.step % every == 0:
-                frame = compose(draw(), moment, subject.model.exploration, muscles(subject.body))
-                if gif is not None:
-                    gif.add(frame)
-                yield frame
-        print(summary(episode, moments), flush=True)
-    if finish is not None:
-        finish()
-
-
-def summary(episode: Episode, moments: Sequence[Moment]) -> str:
-    """
-    One line about an episode that was played.
-
-    :param episode: the episode
-    :param moments: its moments, at least one
-    :return: steps, return, and the mean Q of both actions
-    """
-    source = np.array([moment.q_source for moment in moments])
-    executed = np.array([moment.q_executed for moment in moments])
-    return (
-        f"Episode {episode.number}: {episode.steps} steps, return {episode.total:.4g}; mean Q of the source action "
-        f"{source.mean():.4g}, of the executed one {executed.mean():.4g}, the larger one in "
-        f"{np.mean(executed > source):.0%} of the steps"
-    )
