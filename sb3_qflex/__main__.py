@@ -15,8 +15,13 @@ from pathlib import Path
 
 ZOO_COMMANDS = ("train", "enjoy", "plot_train", "plot_from_file", "all_plots")
 
-#: Modules whose ``main`` takes the arguments after the command.
-OUR_COMMANDS = {"watch": "sb3_qflex.watch.command", "run-report": "sb3_qflex.run_report.command"}
+#: Functions that take the arguments after the command, and their modules.
+OUR_COMMANDS = {
+    "watch": ("sb3_qflex.watch.command", "main"),
+    "run-report": ("sb3_qflex.run_report.command", "main"),
+    "push_to_hub": ("sb3_qflex.hub.command", "push"),
+    "load_from_hub": ("sb3_qflex.hub.command", "load"),
+}
 
 
 def run_zoo(argv: Sequence[str]) -> None:
@@ -84,7 +89,8 @@ def run_ours(argv: Sequence[str]) -> None:
 
     :param argv: the command and its arguments
     """
-    import_module(OUR_COMMANDS[argv[0]]).main(argv[1:])
+    module, function = OUR_COMMANDS[argv[0]]
+    getattr(import_module(module), function)(argv[1:])
 
 
 def run_export(argv: Sequence[str]) -> None:
