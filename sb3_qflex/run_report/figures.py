@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from sb3_qflex.run_report.files import RunFiles
 from sb3_qflex.zoo.curves import running_mean
@@ -24,11 +25,13 @@ class Picture:
     :param title: heading
     :param caption: what is to be seen
     :param data: of an ``<img>``
+    :param is_wide: whether it needs the width of the page
     """
 
     title: str
     caption: str
     data: str
+    is_wide: bool = False
 
 
 def to_data_uri(figure: Figure) -> str:
@@ -49,7 +52,8 @@ def _new(title: str, n: int = 1) -> tuple[Figure, list[Axes]]:
     for axes in panels:
         axes.set(xlabel="Environment steps")
         axes.grid(alpha=0.25)
-        axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 4), useMathText=True)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.locator_params(axis="x", nbins=max(3, 8 // n))
     panels[0].set(title=title)
     return figure, panels
 
@@ -161,7 +165,7 @@ def q_values(run: RunFiles) -> Picture | None:
     """
     figure, (axes,) = _new("min Q")
     keys = {"train/q_source": ("source action", SOURCE), "train/q_flow": ("flow action", FLOW)}
-    caption = "Far above the returns that are possible: Q is overestimated."
+    caption = "Values far above the returns that are possible mean that Q is overestimated."
     return Picture("Q values", caption, to_data_uri(figure)) if _lines(run, axes, keys) else None
 
 

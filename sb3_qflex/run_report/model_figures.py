@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+from matplotlib.figure import Figure
+
 from sb3_qflex.analysis import correlation, energy
 from sb3_qflex.analysis.actuators import actuator_names, groups
 from sb3_qflex.analysis.states import visited_states
@@ -48,11 +51,7 @@ def look_at(model: Path, episodes: int, states: int, seed: int) -> OfModel:
     summary = energy.summarise(played).iloc[0]
     for name in ("mean return", "std of return", "mean energy", "mean energy per step"):
         numbers[name] = float(summary[name])
-    energy_figure = energy.draw(played, energy.match_by_return(played, 1))
-    energy_figure.delaxes(energy_figure.axes[1])  # compares models, of which there is one
-    energy_figure.set_size_inches(6.4, 3.6)
-    caption = f"Energy: {meaning}. {episodes} deterministic episodes."
-    pictures.append(Picture("Energy", caption, to_data_uri(energy_figure)))
+    pictures.append(_energy(played, meaning))
     return OfModel(model.name, tuple(pictures), numbers)
 
 
@@ -66,4 +65,14 @@ def _correlation(trained: Trained, states: int, seed: int) -> Picture:
         f"source actions, from their mean over {SAMPLES} samples, at {states} states that it visits. The source's "
         "actuators are independent: what its matrix shows is the sampling error."
     )
-    return Picture("Correlation of the exploration noise", caption, to_data_uri(correlation.draw(found, labels)))
+    return Picture("Correlation of the exploration noise", caption, to_data_uri(correlation.draw(found, labels)), True)
+
+
+def _energy(played: pd.DataFrame, meaning: str) -> Picture:
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(played["return"], played[energy.ENERGY], "o", alpha=0.7)
+    axes.set(title="Energy", xlabel="Episode return", ylabel="Energy of the episode", ylim=(0, None))
+    axes.grid(alpha=0.25)
+    caption = f"Energy is the {meaning}, in each of {len(played)} deterministic episodes."
+    return Picture("Energy", caption, to_data_uri(figure))

@@ -23,12 +23,14 @@ h1 { margin: 0; font-size: 1.6rem; overflow-wrap: anywhere; }
 h2 { margin: 2rem 0 .75rem; font-size: 1.15rem; border-bottom: 1px solid var(--line); padding-bottom: .25rem; }
 p, figcaption { color: var(--dim); margin: .25rem 0; } figcaption { font-size: .85rem; }
 figcaption b { color: var(--text); }
-.numbers { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); margin: 0; }
+.numbers { margin: 0 0 1.25rem; display: grid; gap: .75rem;
+  grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); }
 .numbers div { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .8rem; background: var(--soft); }
 .numbers dt { font-size: .8rem; color: var(--dim); } .numbers dd { margin: 0; font-size: 1.2rem; font-weight: 600; }
 .numbers small { display: block; font-weight: 400; font-size: .75rem; color: var(--dim); }
 .figures { display: grid; gap: 1.25rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); }
 figure { margin: 0; border: 1px solid var(--line); border-radius: .5rem; padding: .75rem; }
+figure.wide { grid-column: 1 / -1; }
 figure img { width: 100%; height: auto; display: block; }
 .tables { display: grid; gap: 0 2rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
@@ -93,8 +95,8 @@ def write_page(run: RunFiles, of_model: OfModel | None, out: Path) -> str:
     if not run.logged_in:
         parts.append("<p>No losses and no flow superiority: the run kept neither progress.csv nor event files.</p>")
     if of_model is not None:
-        table = _table({name: format_number(value) for name, value in of_model.numbers.items()})
-        parts.append(f"<h2>The policy in {escape(of_model.model)}</h2>{_figures(of_model.pictures)}{table}")
+        tiles = _numbers({name.capitalize(): (format_number(value), "") for name, value in of_model.numbers.items()})
+        parts.append(f"<h2>The policy in {escape(of_model.model)}</h2>{tiles}{_figures(of_model.pictures)}")
     parts += [
         '<div class="tables">',
         f"<section><h2>Hyperparameters</h2>{_table(run.hyperparams)}</section>",
@@ -124,7 +126,7 @@ def _numbers(found: Mapping[str, tuple[str, str]]) -> str:
 
 def _figures(pictures: Iterable[Picture]) -> str:
     figures = (
-        f'<figure><img src="{one.data}" alt="{escape(one.title)}">'
+        f'<figure{" class=wide" * one.is_wide}><img src="{one.data}" alt="{escape(one.title)}">'
         f"<figcaption><b>{escape(one.title)}.</b> {escape(one.caption)}</figcaption></figure>"
         for one in pictures
     )
