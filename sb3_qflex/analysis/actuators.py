@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, unwrap_vec_wrapper
+from stable_baselines3.common.vec_env import VecEnv
 
 _SIDE = re.compile(r"^(left|right|l|r)_|_(left|right|l|r)$", re.IGNORECASE)
 #: What precedes the first digit, underscore or capitalised part, such as the compartment in "addmagDist".
@@ -18,31 +17,26 @@ def actuator_names(env: VecEnv) -> list[str] | None:
     """
     Names of the actuators that the action's coordinates drive.
 
-    :param env: environments of one kind; where they are not in this process, another one is made for a moment
+    :param env: environments of one kind, in this process or in others
     :return: MuJoCo's names, repeated for the copies of :class:`sb3_qflex.envs.OverActuated`; None if the environment
         has no MuJoCo model, or its actions are not one for each actuator
     """
-    innermost = unwrap_vec_wrapper(env, DummyVecEnv)
-    if innermost is not None:
-        return _names(innermost.envs[0], env.action_space.shape)
-    spec = env.get_attr("spec", [0])[0]
-    if spec is None:
-        return None
-    single = gym.make(spec)
-    try:
-        return _names(single, env.action_space.shape)
-    finally:
-        single.close()
-
-
-def _names(env: gym.Env, action_shape: tuple[int, ...] | None) -> list[str] | None:
-    model: Any = getattr(env.unwrapped, "model", None)
+    model = _attribute(env, "model")
     if not hasattr(model, "nu") or not hasattr(model, "actuator"):
         return None
-    copies = env.get_wrapper_attr("copies") if env.has_wrapper_attr("copies") else 1
-    names = [str(model.actuator(index).name) for index in range(model.nu)]
-    repeated = [name for name in names for _ in range(copies)]
-    return repeated if (len(repeated),) == action_shape and all(names) else None
+    copies = _attribute(env, "copies") or 1
+    names = [str(model.actuator(index).name) for index in range(model.nu) for _ in range(copies)]
+    return names if (len(names),) == env.action_space.shape and all(names) else None
+
+
+def _attribute(env: VecEnv, name: str) -> Any:
+    """Of the first environment; None where it has no such attribute, or keeps no Gymnasium environments at all."""
+    try:
+        # Asked first: a worker process of SubprocVecEnv dies of an attribute that is not there.
+        has_it = env.env_method("has_wrapper_attr", name, indices=[0])[0]
+    except (AttributeError, NotImplementedError):
+        return None
+    return env.get_attr(name, [0])[0] if has_it else None
 
 
 def group_of(name: str) -> str:

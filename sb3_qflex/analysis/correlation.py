@@ -27,6 +27,7 @@ from sb3_qflex.analysis.arguments import add_states, load_one
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.states import repeat, visited_states
 from sb3_qflex.policies import QFlexPolicy
+from sb3_qflex.validation import check_count
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ def noise_correlation(policy: QFlexPolicy, obs: PyTorchObs, n_samples: int) -> N
     :param policy: of a QFlex model; its own exploration is looked at
     :param obs: states, (S, ...)
     :param n_samples: M, samples of the source policy at each state, at least 2
+    :raises ValueError: if it is less
     """
-    if n_samples < 2:
-        raise ValueError(f"n_samples={n_samples}: at least 2 samples at each state are needed")
+    check_count("n_samples", n_samples, 2)
     repeated = repeat(obs, n_samples)
     with th.no_grad():
         source_actions = policy.source(repeated)
