@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sb3_qflex.analysis.callback import DiagnosticsCallback
     from sb3_qflex.policies import QFlexPolicy
     from sb3_qflex.qflex import QFlex
 
 __version__ = (Path(__file__).parent / "version.txt").read_text().strip()
 
-__all__ = ["QFlex", "QFlexPolicy", "__version__"]
+__all__ = ["DiagnosticsCallback", "QFlex", "QFlexPolicy", "__version__"]
 
-_HOME = {"QFlex": "sb3_qflex.qflex", "QFlexPolicy": "sb3_qflex.policies"}
+_HOME = {
+    "DiagnosticsCallback": "sb3_qflex.analysis.callback",
+    "QFlex": "sb3_qflex.qflex",
+    "QFlexPolicy": "sb3_qflex.policies",
+}
 
 
 def __getattr__(name: str) -> Any:

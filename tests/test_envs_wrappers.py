@@ -8,7 +8,7 @@ import pytest
 from gymnasium import spaces
 
 import sb3_qflex.envs  # noqa: F401 registers the ids
-from sb3_qflex.envs import OverActuated, SigmoidExcitation
+from sb3_qflex.envs import OverActuated, SigmoidExcitation, SparseReward
 
 
 class Recorder(gym.Env):
@@ -83,3 +83,47 @@ def test_sigmoid_map_at_known_actions():
 def test_sigmoid_map_is_refused_before_other_bounds():
     with pytest.raises(ValueError, match=r"excitations in \[0, 1\]"):
         SigmoidExcitation(Recorder(box([-1], [1])))
+
+
+class Informed(Recorder):
+    """A step gives what info is asked for, and reward -3."""
+
+    def __init__(self):
+        super().__init__(box([-1], [1]))
+        self.info = {}
+
+    def step(self, action):
+        return np.zeros(1, dtype=np.float32), -3.0, False, False, dict(self.info)
+
+
+@pytest.mark.parametrize(
+    "options, info, reward",
+    [
+        ({}, {"is_success": True}, 1.0),
+        ({}, {"is_success": np.False_}, 0.0),
+        ({"key": "height", "threshold": 0.5}, {"height": 0.5}, 1.0),
+        ({"key": "height", "threshold": 0.5}, {"height": 0.4}, 0.0),
+        ({"key": "solved"}, {"diverged": True}, 0.0),
+    ],
+)
+def test_sparse_reward_is_one_for_success_alone(options, info, reward):
+    env = SparseReward(Informed(), **options)
+    env.unwrapped.info = info
+    _, given, _, _, given_info = env.step(np.zeros(1))
+    assert given == reward
+    assert given_info == {**info, "dense_reward": -3.0}
+
+
+def test_sparse_reward_names_what_is_there_instead():
+    env = SparseReward(Informed(), key="solved")
+    env.unwrapped.info = {"distance": 1.0}
+    with pytest.raises(KeyError, match=r"solved.*distance"):
+        env.step(np.zeros(1))
+    with pytest.raises(ValueError, match="threshold"):
+        SparseReward(Informed(), threshold=float("nan"))
+
+
+def test_sparse_reward_is_recreated_from_its_spec():
+    env = SparseReward(gym.make("PlanarChain-v0"), key="distance", threshold=-1.0)
+    again = gym.make(env.spec)
+    assert (again.get_wrapper_attr("key"), again.get_wrapper_attr("threshold")) == ("distance", -1.0)

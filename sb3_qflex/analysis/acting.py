@@ -1,4 +1,4 @@
-"""Ways to act with a trained model: ``predict`` as it is, or another path from the source action to the executed one."""
+"""Ways to act with a trained model: `predict` as it is, or another path from the source action to the executed one."""
 
 from collections.abc import Callable
 

@@ -12,7 +12,7 @@ from sb3_qflex.envs.catalogue import CATALOGUE, register_envs
 if TYPE_CHECKING:
     from sb3_qflex.envs.planar_chain import PlanarChain
     from sb3_qflex.envs.planar_chain_vec import PlanarChainVecEnv
-    from sb3_qflex.envs.wrappers import OverActuated, SigmoidExcitation
+    from sb3_qflex.envs.wrappers import OverActuated, SigmoidExcitation, SparseReward
 
 __all__ = [
     "CATALOGUE",
@@ -20,6 +20,7 @@ __all__ = [
     "PlanarChain",
     "PlanarChainVecEnv",
     "SigmoidExcitation",
+    "SparseReward",
     "register_envs",
 ]
 
@@ -29,6 +30,7 @@ _HOME = {
     # Loaded on first use only: Stable-Baselines3's VecEnv brings torch with it.
     "PlanarChainVecEnv": "sb3_qflex.envs.planar_chain_vec",
     "SigmoidExcitation": "sb3_qflex.envs.wrappers",
+    "SparseReward": "sb3_qflex.envs.wrappers",
 }
 
 

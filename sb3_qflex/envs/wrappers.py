@@ -1,4 +1,4 @@
-"""Wrappers of the action space: redundant actuators and MyoSuite 2.x's excitation map."""
+"""Wrappers: redundant actuators, MyoSuite 2.x's excitation map, and sparse rewards."""
 
 from typing import Any
 
@@ -72,3 +72,40 @@ class SigmoidExcitation(gym.ActionWrapper, RecordConstructorArgs):
         """
         scaled = 5.0 * (np.clip(action, -1.0, 1.0) - 0.5)
         return (1.0 / (1.0 + np.exp(-scaled))).astype(np.float32)
+
+
+class SparseReward(gym.Wrapper, RecordConstructorArgs):
+    """
+    Reward 1 for a step at whose end an entry of ``info`` is true, or has reached a threshold, and 0 for all others.
+
+    What the environment gave goes to ``info["dense_reward"]``. In the RL Zoo:
+    ``env_wrapper: [{sb3_qflex.envs.SparseReward: {key: solved}}]``.
+
+    :param env: Any environment
+    :param key: Entry of ``info``: ``"is_success"``, MyoSuite's ``"solved"``, or a number
+    :param threshold: The entry counts from this value on; None: it counts where it is true
+    :raises ValueError: If ``threshold`` is not a finite number
+    """
+
+    def __init__(self, env: gym.Env, key: str = "is_success", threshold: float | None = None) -> None:
+        if threshold is not None and not np.isfinite(threshold):
+            raise ValueError(f"threshold={threshold!r}: a finite number or None is needed")
+        RecordConstructorArgs.__init__(self, key=key, threshold=threshold)
+        gym.Wrapper.__init__(self, env)
+        self.key = key
+        self.threshold = threshold
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """
+        :param action: Of the action space
+        :return: As the wrapped environment, with the sparse reward
+        :raises KeyError: If ``info`` has no such entry; that of a simulation that diverged counts as false
+        """
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if self.key in info:
+            reached = info[self.key] if self.threshold is None else info[self.key] >= self.threshold
+        elif info.get("diverged"):
+            reached = False
+        else:
+            raise KeyError(f"SparseReward: info has no {self.key!r}; it has {sorted(info)}")
+        return observation, float(bool(reached)), terminated, truncated, {**info, "dense_reward": reward}

@@ -1,0 +1,176 @@
+"""Muscle activation energy of models on one task, over all episodes and at equal return (paper, Table 4)."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pandas as pd
+from gymnasium.utils import RecordConstructorArgs
+from matplotlib.figure import Figure
+
+from sb3_qflex.analysis.acting import predictor
+from sb3_qflex.analysis.arguments import add_episodes, positive
+from sb3_qflex.analysis.episodes import paired_episodes
+from sb3_qflex.analysis.result import Result
+from sb3_qflex.analysis.trained import ModelError, Trained, load_all
+
+ENERGY = "energy"
+
+
+class ActivationEnergy(gym.Wrapper, RecordConstructorArgs):
+    """
+    Adds ``info["energy"]`` of each step: the sum over actuators of the activation at its end (MuJoCo's ``data.act``),
+    or of the squared actions where the model has no activations.
+
+    :param env: any environment
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
+        self.uses_activation = _activation(env) is not None
+
+    def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """
+        :param action: of the action space
+        :return: as the wrapped environment, with the entry in info
+        """
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        activation = _activation(self.env) if self.uses_activation else None
+        energy = np.square(np.asarray(action, dtype=np.float64)).sum() if activation is None else activation.sum()
+        return observation, reward, terminated, truncated, {**info, ENERGY: float(energy)}
+
+
+def _activation(env: gym.Env) -> np.ndarray | None:
+    activation = getattr(getattr(env.unwrapped, "data", None), "act", None)
+    return activation if activation is not None and len(activation) else None
+
+
+def energy_episodes(models: Sequence[Trained], n_episodes: int, seed: int, n_envs: int, deterministic: bool = True
+                    ) -> tuple[pd.DataFrame, str]:  # fmt: skip
+    """
+    Episodes of each model on the same seeds.
+
+    :param models: any algorithms, all of one environment id
+    :param n_episodes: of each
+    :param seed: of the first episode
+    :param n_envs: environments side by side
+    :param deterministic: as in ``predict``
+    :return: columns ``case`` (the model), ``seed``, ``return``, ``length``, ``energy``; and what the energy is
+    :raises ModelError: if they are of several environments
+    """
+    ids = sorted({one.task.env_id for one in models})
+    if len(ids) > 1:
+        raise ModelError(f"energy is compared on one task, but the models are of {ids}")
+    frames, uses = [], False
+    for one in models:
+        env = one.task.make(n_envs, seed, [ActivationEnergy])
+        uses = all(env.get_attr("uses_activation"))
+        acts = {one.label: predictor(one.model, deterministic)}
+        frames.append(paired_episodes(acts, env, n_episodes, seed, [ENERGY]))
+        env.close()
+    meaning = "activation (MuJoCo's data.act), summed" if uses else "squared actions, summed: there is no activation"
+    return pd.concat(frames, ignore_index=True), f"{meaning} over actuators and steps"
+
+
+def summarise(episodes: pd.DataFrame) -> pd.DataFrame:
+    """
+    :param episodes: from :func:`energy_episodes`
+    :return: one row for each model
+    """
+    per_step = episodes.assign(per_step=episodes[ENERGY] / episodes["length"])
+    grouped = per_step.groupby("case", sort=False)
+    return pd.DataFrame(
+        {
+            "model": list(grouped.groups),
+            "episodes": grouped.size().to_numpy(),
+            "mean return": grouped["return"].mean().to_numpy(),
+            "std of return": grouped["return"].std(ddof=0).to_numpy(),
+            "mean energy": grouped[ENERGY].mean().to_numpy(),
+            "std of energy": grouped[ENERGY].std(ddof=0).to_numpy(),
+            "mean energy per step": grouped["per_step"].mean().to_numpy(),
+        }
+    )
+
+
+def match_by_return(episodes: pd.DataFrame, n_bins: int) -> pd.DataFrame:
+    """
+    Energy of episodes of about equal return: bins are quantiles of the returns of all models together.
+
+    :param episodes: from :func:`energy_episodes`
+    :param n_bins: at least 1
+    :return: one row for each bin that has episodes of at least two models, and model in it; ``relative`` is the
+        energy divided by that of the first of these models
+    """
+    edges = np.unique(np.quantile(episodes["return"], np.linspace(0.0, 1.0, n_bins + 1)))
+    inner = edges[1:-1]
+    binned = episodes.assign(bin=np.searchsorted(inner, episodes["return"], side="right"))
+    order = list(episodes["case"].unique())
+    rows: list[dict[str, object]] = []
+    for _, group in binned.groupby("bin"):
+        present = [case for case in order if (group["case"] == case).any()]
+        if len(present) < 2:
+            continue
+        means = group.groupby("case")[[ENERGY, "return"]].mean()
+        rows += [
+            {
+                "lowest return": group["return"].min(),
+                "highest return": group["return"].max(),
+                "model": case,
+                "episodes": int((group["case"] == case).sum()),
+                "mean return": means["return"][case],
+                "mean energy": means[ENERGY][case],
+                "relative": means[ENERGY][case] / means[ENERGY][present[0]],
+            }
+            for case in present
+        ]
+    columns = ["lowest return", "highest return", "model", "episodes", "mean return", "mean energy", "relative"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def draw(episodes: pd.DataFrame, matched: pd.DataFrame) -> Figure:
+    """
+    :param episodes: from :func:`energy_episodes`
+    :param matched: from :func:`match_by_return`
+    """
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for number, case in enumerate(episodes["case"].unique()):
+        own, bins = episodes[episodes["case"] == case], matched[matched["model"] == case]
+        left.plot(own["return"], own[ENERGY], "o", color=f"C{number}", markersize=4, alpha=0.6, label=case)
+        right.plot(bins["mean return"], bins["mean energy"], "o-", color=f"C{number}", label=case)
+    left.set(title="Episodes", xlabel="Episode return", ylabel="Energy of the episode")
+    right.set(title="Bins of equal return", xlabel="Mean return in the bin", ylabel="Mean energy")
+    left.legend(fontsize=8)
+    return figure
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """
+    :param parser: of the command
+    """
+    add_episodes(parser)
+    parser.add_argument("--bins", type=positive, default=5, help="of equal return (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> Result:
+    """
+    :param args: of the command
+    """
+    models = load_all(args.models, args.env, args.algo)
+    episodes, meaning = energy_episodes(models, args.episodes, args.seed, args.n_envs, not args.stochastic)
+    matched = match_by_return(episodes, args.bins)
+    text = (
+        f"Energy is the {meaning} of an episode on {models[0].task.env_id}. Every model on the same episode seeds. "
+        f"`energy-matched.csv` and the right panel compare episodes of about equal return: {args.bins} quantile bins "
+        f"of all returns, of which {matched['lowest return'].nunique()} have episodes of two models or more."
+    )
+    return Result(
+        "Energy at equal return",
+        text,
+        summarise(episodes),
+        draw(episodes, matched),
+        {"matched": matched, "episodes": episodes},
+    )
