@@ -57,6 +57,16 @@ def statistics(vec_normalize: VecNormalize | None, observation_space: spaces.Spa
         found = {key: found[key] for key in vec_normalize.norm_obs_keys or ()}
     else:
         found = {OBS: found}
+    check_statistics(found, observation_space)
+    return found
+
+
+def check_statistics(found: Mapping[str, RunningMeanStd], observation_space: spaces.Space) -> None:
+    """
+    :param found: Statistics by the name of the input.
+    :param observation_space: Whose inputs they should be of.
+    :raises ValueError: If they are those of other observations.
+    """
     parts = parts_of(observation_space)
     for name, one in found.items():
         if name not in parts or one.mean.shape != parts[name].shape:
@@ -65,7 +75,6 @@ def statistics(vec_normalize: VecNormalize | None, observation_space: spaces.Spa
                 f"The VecNormalize statistics of {name!r} have shape {one.mean.shape}, and the policy observes "
                 f"{expected}: they belong to another task."
             )
-    return found
 
 
 def parts_of(observation_space: spaces.Space) -> Mapping[str, spaces.Space]:
