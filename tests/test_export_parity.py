@@ -64,7 +64,9 @@ CASES = {
     "flow": {},
     "source": {"exploration": "source"},
     "one step": {"flow_steps": 1},
-    "asymmetric float64 box": {"action_space": spaces.Box(np.array([-0.1, 2.0]), np.array([0.7, 2.3]), dtype=np.float64)},
+    "asymmetric float64 box": {
+        "action_space": spaces.Box(np.array([-0.1, 2.0]), np.array([0.7, 2.3]), dtype=np.float64)
+    },
     "matrices": {"space": MATRIX, "action_space": spaces.Box(-2.0, 2.0, (2, 2), np.float32)},
     "discrete": {"space": spaces.Discrete(4)},
     "multi-discrete": {"space": spaces.MultiDiscrete([4, 3])},
@@ -136,9 +138,7 @@ def test_onnx_equals_predict_in_the_box(case, tmp_path):
     obs = observations(model, 50)
     inputs = inputs_of(ExportedPolicy(model.policy), obs)
     actions = run_onnx(file, inputs)
-    np.testing.assert_allclose(
-        actions, model.predict(obs, deterministic=True)[0].reshape(50, -1), rtol=0, atol=1e-5
-    )
+    np.testing.assert_allclose(actions, model.predict(obs, deterministic=True)[0].reshape(50, -1), rtol=0, atol=1e-5)
     box = model.action_space
     assert (actions >= box.low.ravel()).all() and (actions <= box.high.ravel()).all()
     one = run_onnx(file, {name: x[:1] for name, x in inputs.items()})

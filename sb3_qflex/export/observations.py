@@ -52,11 +52,9 @@ def statistics(vec_normalize: VecNormalize | None, observation_space: spaces.Spa
     """
     if vec_normalize is None or not vec_normalize.norm_obs:
         return {}
-    found = vec_normalize.obs_rms
-    if isinstance(found, dict):
-        found = {key: found[key] for key in vec_normalize.norm_obs_keys or ()}
-    else:
-        found = {OBS: found}
+    rms = vec_normalize.obs_rms
+    keys = vec_normalize.norm_obs_keys or ()
+    found = {key: rms[key] for key in keys} if isinstance(rms, dict) else {OBS: rms}
     check_statistics(found, observation_space)
     return found
 

@@ -192,7 +192,7 @@ def _check_state(expected: Mapping[str, th.Tensor], found: Mapping[str, th.Tenso
     """Names, shapes and dtypes, exactly."""
     if expected.keys() != found.keys():
         missing, more = sorted(expected.keys() - found.keys())[:3], sorted(found.keys() - expected.keys())[:3]
-        raise ValueError(f"its tensors are not those of its networks: missing {missing}, unknown {more} (at most 3 each)")
+        raise ValueError(f"its tensors are not those of its networks: missing {missing}, unknown {more}")
     for name, value in expected.items():
         given = found[name]
         if given.shape != value.shape or given.dtype != value.dtype:
