@@ -8,7 +8,9 @@ import warnings
 from collections.abc import Callable
 
 
-def write_atomically(path: str | pathlib.Path, write: Callable[[io.BufferedIOBase], object], suffix: str) -> pathlib.Path:
+def write_atomically(
+    path: str | pathlib.Path, write: Callable[[io.BufferedIOBase], object], suffix: str
+) -> pathlib.Path:
     """
     Write a file aside, flush it to disk, and rename it into place.
 

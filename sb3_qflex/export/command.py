@@ -68,15 +68,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _export(arguments: argparse.Namespace) -> Path:
     changes = {} if arguments.flow_steps is None else {"flow_steps": arguments.flow_steps}
-    vec_normalize = None
-    if not arguments.no_vec_normalize:
-        file = arguments.vec_normalize or find_vec_normalize(arguments.model)
-        vec_normalize = None if file is None else load_vec_normalize(file)
-        print("Observations are taken as they are." if file is None else f"Observations are normalised with {file}.")
+    file = arguments.vec_normalize
+    if file is None and not arguments.no_vec_normalize:
+        file = find_vec_normalize(arguments.model)
+    vec_normalize = None if file is None else load_vec_normalize(file)
+    print("Observations are taken as they are." if file is None else f"Observations are normalised with {file}.")
     options: dict[str, Any] = {"vec_normalize": vec_normalize, "task": arguments.task or _zoo_task(arguments.model)}
     if arguments.noise:
         if arguments.format == "policy":
-            raise ValueError("A policy file has no --noise: QFlexPolicy.predict is deterministic or not as it is called.")
+            raise ValueError("A policy file has no --noise: its predict is deterministic or not as it is called.")
         options["noise"] = True
     model = QFlex.load(arguments.model, device="cpu", **changes)
     return FORMATS[arguments.format](model, arguments.out, **options)

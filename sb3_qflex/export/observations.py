@@ -52,11 +52,19 @@ def statistics(vec_normalize: VecNormalize | None, observation_space: spaces.Spa
     """
     if vec_normalize is None or not vec_normalize.norm_obs:
         return {}
-    found = vec_normalize.obs_rms
-    if isinstance(found, dict):
-        found = {key: found[key] for key in vec_normalize.norm_obs_keys or ()}
-    else:
-        found = {OBS: found}
+    rms = vec_normalize.obs_rms
+    keys = vec_normalize.norm_obs_keys or ()
+    found = {key: rms[key] for key in keys} if isinstance(rms, dict) else {OBS: rms}
+    check_statistics(found, observation_space)
+    return found
+
+
+def check_statistics(found: Mapping[str, RunningMeanStd], observation_space: spaces.Space) -> None:
+    """
+    :param found: Statistics by the name of the input.
+    :param observation_space: Whose inputs they should be of.
+    :raises ValueError: If they are those of other observations.
+    """
     parts = parts_of(observation_space)
     for name, one in found.items():
         if name not in parts or one.mean.shape != parts[name].shape:
@@ -65,7 +73,6 @@ def statistics(vec_normalize: VecNormalize | None, observation_space: spaces.Spa
                 f"The VecNormalize statistics of {name!r} have shape {one.mean.shape}, and the policy observes "
                 f"{expected}: they belong to another task."
             )
-    return found
 
 
 def parts_of(observation_space: spaces.Space) -> Mapping[str, spaces.Space]:

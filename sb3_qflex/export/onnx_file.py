@@ -52,7 +52,7 @@ def _onnx_graph() -> Any:
     try:
         from sb3_qflex.export import onnx_graph
     except ImportError as error:
-        raise ImportError(f"Export to ONNX needs the package onnx ({error}): pip install 'sb3-qflex[export]'") from error
+        raise ImportError(f"Export to ONNX needs onnx ({error}): pip install 'sb3-qflex[export]'") from error
     return onnx_graph
 
 

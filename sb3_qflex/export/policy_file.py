@@ -13,20 +13,22 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from sb3_qflex.export.observations import OBS, statistics
+from sb3_qflex.export.observations import OBS, check_statistics, statistics
 from sb3_qflex.export.policy_config import config_to_json, policy_from_config
 from sb3_qflex.export.versions import versions
 from sb3_qflex.persistence import write_atomically
 from sb3_qflex.policies import QFlexPolicy
 
 SUFFIX = ".safetensors"
-FORMAT, FORMAT_VERSION = "sb3_qflex.policy", 1
+#: Key of the file's header, and version of what it has there.
+HEADER, FORMAT_VERSION = "sb3_qflex.policy", 1
 _NORMALIZATION = "vec_normalize"
 _STATISTICS = ("mean", "var", "count")
 
@@ -67,8 +69,9 @@ def save_policy(
             "clip_obs": float(vec_normalize.clip_obs),
         }
     text = json.dumps(config, allow_nan=False)
-    header = {"format": FORMAT, "version": str(FORMAT_VERSION), "config": text, "sha256": _digest(text, tensors)}
-    content = save(tensors, header)
+    header = {"version": FORMAT_VERSION, "config": text, "sha256": _digest(text, tensors)}
+    # One entry: safetensors would write several in any order, and equal policies shall have equal files.
+    content = save(tensors, {HEADER: json.dumps(header)})
     return write_atomically(path, lambda file: file.write(content), SUFFIX.removeprefix("."))
 
 
@@ -107,18 +110,18 @@ def load_vec_normalize(path: str | Path, venv: VecEnv) -> VecNormalize:
     given = config[_NORMALIZATION]
     if given is None:
         raise ValueError(f"{path} has no statistics of VecNormalize: its policy takes raw observations.")
-    is_box = given["keys"] == [OBS] and OBS not in getattr(venv.observation_space, "spaces", {})
+    found = {name: _running_mean_std(tensors, name) for name in given["keys"]}
+    check_statistics(found, venv.observation_space)
+    is_dict = isinstance(venv.observation_space, spaces.Dict)
     wrapped = VecNormalize(
         venv,
         training=False,
         norm_reward=False,
         epsilon=given["epsilon"],
         clip_obs=given["clip_obs"],
-        norm_obs_keys=None if is_box else given["keys"],
+        norm_obs_keys=given["keys"] if is_dict else None,
     )
-    found = {name: _running_mean_std(tensors, name) for name in given["keys"]}
-    wrapped.obs_rms = found[OBS] if is_box else found
-    statistics(wrapped, venv.observation_space)
+    wrapped.obs_rms = found if is_dict else found[OBS]
     return wrapped
 
 
@@ -135,31 +138,38 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, th.Tensor]]:
         raise FileNotFoundError(f"There is no policy file {path}.")
     try:
         with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
+            header = (file.metadata() or {}).get(HEADER)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, RuntimeError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(
             f"{path} is no whole policy file ({error}). QFlexPolicy.load reads files of export_policy, which are "
             f"safetensors, and of save."
         ) from error
-    if header.get("format") != FORMAT:
-        raise ValueError(f"{path} holds tensors, but not a policy of sb3_qflex (format: {header.get('format')!r}).")
-    if header.get("version") != str(FORMAT_VERSION):
-        raise ValueError(
-            f"{path} has version {header.get('version')!r} of the policy format, and this sb3_qflex reads version "
-            f"{FORMAT_VERSION}: use the sb3_qflex that wrote it, or a newer one."
-        )
-    text = header.get("config", "")
-    if header.get("sha256") != _digest(text, tensors):
-        raise ValueError(f"{path} is damaged: its content does not have the checksum in its header.")
+    if header is None:
+        raise ValueError(f"{path} holds tensors, but not a policy of sb3_qflex.")
     try:
-        config = json.loads(text)
+        config = json.loads(_checked_text(json.loads(header), tensors))
         if not isinstance(config, dict) or not {"policy", _NORMALIZATION} <= config.keys():
-            raise ValueError("it has no 'policy' and 'vec_normalize'")
+            raise ValueError("its configuration has no 'policy' and 'vec_normalize'")
         _check_normalization(config[_NORMALIZATION], tensors)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"The configuration in {path} is wrong: {error}") from error
+        raise ValueError(f"{path} is no valid policy file: {error}") from error
     return config, tensors
+
+
+def _checked_text(header: Any, tensors: Mapping[str, th.Tensor]) -> str:
+    """The configuration of a file, if its format is known and its content undamaged."""
+    if not isinstance(header, dict) or not {"version", "config", "sha256"} <= header.keys():
+        raise ValueError("its header has no 'version', 'config' and 'sha256'")
+    if header["version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"it has version {header['version']!r} of the policy format, and this sb3_qflex reads version "
+            f"{FORMAT_VERSION}: use the sb3_qflex that wrote it, or a newer one"
+        )
+    text = str(header["config"])
+    if header["sha256"] != _digest(text, tensors):
+        raise ValueError("it is damaged: the content does not have the checksum in its header")
+    return text
 
 
 def _check_normalization(given: Any, tensors: Mapping[str, th.Tensor]) -> None:
@@ -182,7 +192,7 @@ def _check_state(expected: Mapping[str, th.Tensor], found: Mapping[str, th.Tenso
     """Names, shapes and dtypes, exactly."""
     if expected.keys() != found.keys():
         missing, more = sorted(expected.keys() - found.keys())[:3], sorted(found.keys() - expected.keys())[:3]
-        raise ValueError(f"its tensors are not those of its networks: missing {missing}, unknown {more} (at most 3 each)")
+        raise ValueError(f"its tensors are not those of its networks: missing {missing}, unknown {more}")
     for name, value in expected.items():
         given = found[name]
         if given.shape != value.shape or given.dtype != value.dtype:
@@ -194,7 +204,7 @@ def _check_state(expected: Mapping[str, th.Tensor], found: Mapping[str, th.Tenso
 
 def _digest(config: str, tensors: Mapping[str, th.Tensor]) -> str:
     """Checksum against damage, not against forgery."""
-    sha = hashlib.sha256(config.encode())
+    sha = hashlib.sha256(config.encode(errors="surrogatepass"))
     for name in sorted(tensors):
         value = tensors[name]
         sha.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())

@@ -51,7 +51,7 @@ def measure_latency(settings: Settings) -> Section:
         section.skipped.append(f"ONNX: {reason}")
     with one_thread():
         for problem in settings.sizes:
-            model = workloads.qflex(problem, workloads.filled_buffer(problem))
+            model = workloads.qflex(problem, workloads.filled_buffer(problem), guidance_steps=1)
             for flow_steps in settings.latency_flow_steps:
                 case = f"{workloads.label(problem)}, K = {flow_steps}"
                 model.policy.flow_steps = flow_steps
