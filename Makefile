@@ -11,7 +11,7 @@ compare: STEPS ?= 60000
 SEED ?= 0
 LOGS ?= logs
 
-.PHONY: install lint types test test-slow train compare speed
+.PHONY: install lint types test test-slow train compare speed study chain
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -50,3 +50,8 @@ compare: install
 # Tables and figures of the speed of this machine, in docs/speed; half an hour. A short form: --quick.
 speed: install
 	$(BIN)/python -m sb3_qflex.benchmark speed --out docs/speed
+
+# Runs of a study (make study STUDY=pen); the same command goes on after it was stopped.
+STUDY ?= quick
+study: install
+	$(BIN)/python -m sb3_qflex.benchmark run $(STUDY)

@@ -13,7 +13,8 @@ EXTRAS = {
     # Bodies of the paper that are not in MyoSuite; their models are found, never shipped.
     "envs": ["myosuite>=3.0.0", "mujoco>=3.3", "mujoco-menagerie", "scipy", "imageio[ffmpeg]"],
     "ray": ["ray>=2.40"],
-    "study": ["rliable>=1.2"],
+    # rliable needs arch < 8, which does not import with pandas 3; RL Zoo imports rliable where it is installed.
+    "study": ["rliable>=1.2", "pandas<3"],
     "export": ["onnx>=1.16", "onnxruntime>=1.18"],
     "docs": ["sphinx>=8", "furo", "myst-nb>=1.2", "sphinx-copybutton", "ipykernel"],
     "dev": [
@@ -68,7 +69,11 @@ setup(
     cmdclass={"build_py": BuildPyWithStartup},
     packages=[*find_packages(include=["sb3_qflex*"]), "sb3_qflex.hyperparams"],
     package_dir={"sb3_qflex.hyperparams": "hyperparams"},
-    package_data={"sb3_qflex": ["py.typed", "version.txt"], "sb3_qflex.hyperparams": ["*.yml", "small/*.yml"]},
+    package_data={
+        "sb3_qflex": ["py.typed", "version.txt"],
+        "sb3_qflex.hyperparams": ["*.yml", "small/*.yml"],
+        "sb3_qflex.benchmark": ["studies/*.yml"],
+    },
     install_requires=[
         "stable-baselines3>=2.9.2,<3",
         "sb3-contrib>=2.9.2,<3",

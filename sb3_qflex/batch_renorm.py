@@ -52,30 +52,24 @@ class BatchRenorm(nn.Module):
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.scale, self.bias, training=False, eps=self.eps
             )
-        _, _, r, d = self._measure(x)
+        _, _, r, d = self.measure(x)
         # scale (x_hat r + d) + bias, as one batch norm whose affine part absorbs the constants r and d.
         return F.batch_norm(x, None, None, self.scale * r, self.scale * d + self.bias, training=True, eps=self.eps)
 
-    def normalize_constant(self, x: th.Tensor) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+    @th.no_grad()
+    def measure(self, x: th.Tensor) -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]:
         """
-        A forward in train mode on an input without gradient, with the affine part left to the next layer.
+        Statistics of a batch in train mode; updates the running averages.
 
         :param x: Shape (batch, num_features).
-        :return: x_hat of the same shape, and the (num_features,) scale and shift that make it the layer's output.
+        :return: x minus the batch mean, (batch, num_features); 1 / sqrt(batch variance + eps), r and d,
+            (num_features,).
         """
-        centred, batch_var, r, d = self._measure(x)
-        return centred * (batch_var + self.eps).rsqrt(), self.scale * r, self.scale * d + self.bias
-
-    @th.no_grad()
-    def _measure(self, x: th.Tensor) -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]:
-        """x minus the batch mean, the batch variance, r and d; updates the running averages."""
-        # Two passes: torch.var_mean over the rows takes several times as long on a CPU.
-        batch_mean = x.mean(dim=0)
-        centred = x - batch_mean
-        batch_var = centred.square().mean(dim=0)
+        # The statistics alone of torch's batch norm: torch.var_mean over the rows takes ten times as long on a CPU.
+        batch_mean, batch_var = th.batch_norm_update_stats(x, None, None, 0.0)
         r, d = self._corrections(batch_mean, batch_var)
         self._update_averages(batch_mean, batch_var)
-        return centred, batch_var, r, d
+        return x - batch_mean, (batch_var + self.eps).rsqrt(), r, d
 
     def _corrections(self, batch_mean: th.Tensor, batch_var: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Constants r and d; 1 and 0 during the warm-up."""

@@ -17,19 +17,22 @@ class FoldCache:
     def __init__(self) -> None:
         self._entries: dict[str, tuple[list[tuple[int, int]], list[FoldedMLP] | None]] = {}
 
-    def get(self, name: str, nets: list[nn.Sequential], n_features: int) -> list[FoldedMLP] | None:
+    def get(
+        self, name: str, nets: list[nn.Sequential], n_features: int, backward: bool = False
+    ) -> list[FoldedMLP] | None:
         """
         Folded networks at their present parameters; None where there is no folded form, which is logged once.
 
         :param name: What the networks are.
         :param nets: The networks.
         :param n_features: Columns of their input that are features of the state.
+        :param backward: Whether gradients by the action will be taken.
         """
         state = _state_key(nets)
         entry = self._entries.get(name)
         if entry is None or entry[0] != state:
             try:
-                entry = (state, [FoldedMLP(net, n_features) for net in nets])
+                entry = (state, [FoldedMLP(net, n_features, backward) for net in nets])
             except NotFoldableError as error:
                 if entry is None:
                     logger.info("QFlex uses the plain path for its %s network: %s.", name, error)

@@ -38,10 +38,12 @@ class FoldedMLP:
 
     :param net: BatchRenorm (or nothing), Linear, ReLU, ..., Linear.
     :param n_features: Columns of the input that are features of the state; the others follow them.
+    :param backward: Whether gradients by the action will be taken; decides how the weights lie in memory, since a
+        matrix product is faster when the rows of its right factor are contiguous, above all for small batches.
     :raises NotFoldableError: For another layer than these.
     """
 
-    def __init__(self, net: nn.Sequential, n_features: int):
+    def __init__(self, net: nn.Sequential, n_features: int, backward: bool = True):
         norms, linears = _blocks(net)
         self.n_features = n_features
         with th.no_grad():
@@ -50,12 +52,12 @@ class FoldedMLP:
             self.input_weight = linears[0].weight[:, inputs] * scale[inputs]
             # The state's half keeps its own normalisation: folded, a feature whose mean is far above its standard
             # deviation would lose digits, and this half is computed once anyway.
-            self._feature_norm = _slice_norm(norms[0], n_features)
-            self._feature_layer = Affine(
+            self.feature_norm = _slice_norm(norms[0], n_features)
+            self.feature_layer = Affine(
                 linears[0].weight[:, :n_features].detach(),
                 linears[0].bias + linears[0].weight[:, inputs] @ shift[inputs],
             )
-            self.layers = [_fold(norm, linear) for norm, linear in zip(norms[1:], linears[1:], strict=True)]
+            self.layers = [_fold(norm, linear, backward) for norm, linear in zip(norms[1:], linears[1:], strict=True)]
 
     def hoist(self, features: th.Tensor) -> th.Tensor:
         """
@@ -64,9 +66,9 @@ class FoldedMLP:
         :param features: Shape (B, n_features).
         :return: Shape (B, width of the first layer).
         """
-        if self._feature_norm is not None:
-            features = F.batch_norm(features, *self._feature_norm)
-        return F.linear(features, *self._feature_layer)
+        if self.feature_norm is not None:
+            features = F.batch_norm(features, *self.feature_norm)
+        return F.linear(features, *self.feature_layer)
 
     def buffers(self, batch_size: int) -> list[th.Tensor]:
         """
@@ -125,9 +127,10 @@ def _slice_norm(norm: BatchRenorm | None, n: int) -> tuple | None:
     return *columns, False, 0.0, norm.eps
 
 
-def _fold(norm: BatchRenorm | None, linear: nn.Linear) -> Affine:
+def _fold(norm: BatchRenorm | None, linear: nn.Linear, backward: bool) -> Affine:
     scale, shift = _eval_affine(norm, linear.weight)
-    return Affine(linear.weight * scale, th.addmv(linear.bias, linear.weight, shift))
+    weight = linear.weight * scale
+    return Affine(weight if backward else weight.t().contiguous().t(), th.addmv(linear.bias, linear.weight, shift))
 
 
 def folded_velocity(field: FoldedMLP, features: th.Tensor) -> Velocity:
@@ -139,7 +142,7 @@ def folded_velocity(field: FoldedMLP, features: th.Tensor) -> Velocity:
     :return: Its result is overwritten by the next call.
     """
     hoisted = field.hoist(features)
-    action_weight, time_weight = field.input_weight[:, :-1].t(), field.input_weight[:, -1].contiguous()
+    action_weight, time_weight = field.input_weight[:, :-1].t().contiguous(), field.input_weight[:, -1].contiguous()
     first, others = th.empty_like(hoisted), field.buffers(len(features))
 
     def velocity(t: float, actions: th.Tensor) -> th.Tensor:

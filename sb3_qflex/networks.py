@@ -15,7 +15,7 @@ from torch import nn
 from torch.distributions import Normal
 
 from sb3_qflex.batch_renorm import BatchRenorm
-from sb3_qflex.input_layer import ScaledLinear
+from sb3_qflex.training_pass import TrainingPass
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 
@@ -34,20 +34,29 @@ def init_linear(module: nn.Module) -> None:
 
 
 class RenormMLP(nn.Sequential):
-    """Layers in sequence; in train mode, BatchRenorm and Linear at the start are one operation where that is faster."""
+    """Layers in sequence; in train mode one operation where it has the same result, see :mod:`training_pass`."""
 
     def forward(self, x: th.Tensor) -> th.Tensor:
         """
         :param x: Shape (B, inputs).
         :return: Shape (B, outputs).
         """
-        norm = self[0]
-        if not (self.training and isinstance(norm, BatchRenorm)) or x.requires_grad:
+        layers = list(self)
+        if not self.training or x.requires_grad or not _is_renorm_mlp(layers):
             return super().forward(x)
-        x = ScaledLinear.apply(*norm.normalize_constant(x), self[1].weight, self[1].bias)
-        for layer in list(self)[2:]:
-            x = layer(x)
-        return x
+        norms = layers[::3]
+        parameters = [
+            parameter
+            for norm, linear in zip(norms, layers[1::3], strict=True)
+            for parameter in (norm.scale, norm.bias, linear.weight, linear.bias)
+        ]
+        return TrainingPass.apply(x, norms, *parameters)
+
+
+def _is_renorm_mlp(layers: list[nn.Module]) -> bool:
+    """Whether these are BatchRenorm, Linear, ReLU, ..., BatchRenorm, Linear."""
+    kinds = [type(layer) for layer in layers]
+    return kinds == [BatchRenorm, nn.Linear, nn.ReLU] * (len(kinds) // 3) + [BatchRenorm, nn.Linear]
 
 
 def renorm_mlp(
@@ -83,6 +92,18 @@ class SquashedGaussian(SquashedDiagGaussianDistribution):
     def proba_distribution(self, mean_actions: th.Tensor, log_std: th.Tensor) -> "SquashedGaussian":
         self.distribution = Normal(mean_actions, log_std.exp(), validate_args=False)
         return self
+
+
+def squash(mean: th.Tensor, log_std: th.Tensor, deterministic: bool = False) -> th.Tensor:
+    """
+    What :class:`SquashedGaussian` samples, bit for bit, at the cost of the arithmetic alone.
+
+    :param mean: Shape (B, |A|).
+    :param log_std: Shape (B, |A|).
+    :param deterministic: Whether to take tanh(mean).
+    :return: Shape (B, |A|), in [-1, 1].
+    """
+    return th.tanh(mean if deterministic else mean + th.randn_like(mean) * log_std.exp())
 
 
 class SourceActor(BasePolicy):

@@ -17,7 +17,7 @@ from sb3_qflex.flow import Velocity, integrate
 from sb3_qflex.fold_cache import FoldCache, mark_as_modified
 from sb3_qflex.folding import FoldedMLP, differentiable_min_q, folded_q_gradient, folded_velocity
 from sb3_qflex.guidance import RMS_DECAY, Guidance, QGradient, ascend, min_q_gradient, rms_preconditioner, smallest
-from sb3_qflex.networks import Critics, SourceActor, VelocityField
+from sb3_qflex.networks import Critics, SourceActor, VelocityField, squash
 from sb3_qflex.single_observation import integrate_single, is_single, propagate_single
 
 DEFAULT_NET_ARCH = [256, 256, 256]
@@ -227,8 +227,7 @@ class QFlexPolicy(ShareablePolicy):
                 output = propagate_single(folded[0], features)
             else:
                 output = folded[0].propagate(folded[0].hoist(features))
-            mean, log_std = self.actor.split_heads(output)
-            return self.actor.action_dist.actions_from_params(mean, log_std, deterministic=deterministic)
+            return squash(*self.actor.split_heads(output), deterministic)
 
     def explore(self, obs: PyTorchObs, source_actions: th.Tensor) -> th.Tensor:
         """
@@ -338,11 +337,11 @@ class QFlexPolicy(ShareablePolicy):
         """Features of given states as constants, and the folded critics if there are."""
         with th.no_grad():
             features = self.critic.encode(obs)
-        return features, self._fold("critic", list(self.critic.q_networks), self.critic.features_dim)
+        return features, self._fold("critic", list(self.critic.q_networks), self.critic.features_dim, True)
 
-    def _fold(self, name: str, nets: list[Any], n_features: int) -> list[FoldedMLP] | None:
+    def _fold(self, name: str, nets: list[Any], n_features: int, backward: bool = False) -> list[FoldedMLP] | None:
         """Folded networks at their present parameters; None where the plain definition has to serve."""
-        return self._folded.get(name, nets, n_features)
+        return self._folded.get(name, nets, n_features, backward)
 
     # --- Between [-1, 1] and the Box of the environment ---
 

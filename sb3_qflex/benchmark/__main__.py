@@ -4,8 +4,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from sb3_qflex.benchmark.speed import run_speed
+from sb3_qflex.benchmark.study.command import run_study
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"speed": run_speed}
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"speed": run_speed, "run": run_study}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -10,8 +10,48 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from sb3_qflex.benchmark.timing import Clock
 
 #: Methods of the loop by the part that they are; none of them calls another. "environment" is ``VecEnv.step``.
-_METHODS = {"acting": "_sample_action", "buffer": "_store_transition", "update": "train"}
-PARTS = ("environment", *_METHODS, "other")
+METHODS = {"acting": "_sample_action", "buffer": "_store_transition", "update": "train"}
+PARTS = ("environment", *METHODS, "other")
+
+
+class Stopwatch:
+    """
+    Seconds spent in methods, by the part that they belong to.
+
+    :param clock: Seconds.
+    """
+
+    def __init__(self, clock: Clock = time.perf_counter):
+        self.clock = clock
+        #: Seconds of each part so far.
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._undo: list[Callable[[], None]] = []
+
+    def watch(self, part: str, owner: Any, method: str) -> None:
+        """
+        Time a method from now on.
+
+        :param part: What its time counts as.
+        :param owner: An object, or a class for all its objects.
+        :param method: The method's name.
+        """
+        original: Callable[..., Any] = getattr(owner, method)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            start = self.clock()
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self.seconds[part] += self.clock() - start
+
+        own = vars(owner).get(method)
+        self._undo.append(lambda: setattr(owner, method, own) if own is not None else delattr(owner, method))
+        setattr(owner, method, timed)
+
+    def release(self) -> None:
+        """Put all methods back as they were."""
+        while self._undo:
+            self._undo.pop()()
 
 
 class LoopTimer:
@@ -24,25 +64,12 @@ class LoopTimer:
 
     def __init__(self, model: OffPolicyAlgorithm, clock: Clock = time.perf_counter):
         self._model = model
-        self._clock = clock
-        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._stopwatch = Stopwatch(clock)
         #: Seconds of each part, one entry for each call of :meth:`learn`.
         self.turns: list[dict[str, float]] = []
-        self._watch("environment", model.env, "step")
-        for part, method in _METHODS.items():
-            self._watch(part, model, method)
-
-    def _watch(self, part: str, owner: Any, method: str) -> None:
-        original: Callable[..., Any] = getattr(owner, method)
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            start = self._clock()
-            try:
-                return original(*args, **kwargs)
-            finally:
-                self._seconds[part] += self._clock() - start
-
-        setattr(owner, method, timed)
+        self._stopwatch.watch("environment", model.env, "step")
+        for part, method in METHODS.items():
+            self._stopwatch.watch(part, model, method)
 
     def learn(self, total_timesteps: int) -> None:
         """
@@ -50,9 +77,10 @@ class LoopTimer:
 
         :param total_timesteps: Environment steps, over all environments.
         """
-        self._seconds.clear()
-        start = self._clock()
+        seconds, clock = self._stopwatch.seconds, self._stopwatch.clock
+        seconds.clear()
+        start = clock()
         self._model.learn(total_timesteps, reset_num_timesteps=False)
-        total = self._clock() - start
-        parts = {part: self._seconds[part] for part in PARTS if part != "other"}
+        total = clock() - start
+        parts = {part: seconds[part] for part in PARTS if part != "other"}
         self.turns.append({**parts, "other": total - sum(parts.values())})

@@ -62,6 +62,21 @@ class MyoTask(gym.Wrapper, RecordConstructorArgs):
         return observation, reward, bool(terminated), bool(truncated), info
 
 
+class WithoutModelSource(gym.Wrapper, RecordConstructorArgs):
+    """
+    Frees the source that MyoSuite keeps beside its compiled model, about two thirds of an environment's memory: what
+    many copies in one machine need. Trajectories are the same.
+
+    :param env: A MyoSuite environment that does not change its model's geometry (its challenges may)
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
+        body: Any = env.unwrapped
+        body._mj_spec = None
+
+
 def make_myo(
     task: str, sigmoid: bool = False, camera_name: str | None = None, render_mode: str | None = None, **kwargs: Any
 ) -> gym.Env:

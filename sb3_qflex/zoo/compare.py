@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -144,7 +144,23 @@ def train_command(args: argparse.Namespace, algo: str, seed: int) -> list[str]:
         "--num-threads": 1,
         "--log-interval": 100,
     }
+    return zoo_train_command(options)
+
+
+def zoo_train_command(options: Mapping[str, object]) -> list[str]:
+    """
+    :param options: options of RL Zoo's train command and their values
+    :return: the command line
+    """
     return [sys.executable, "-m", "sb3_qflex", "train", *(str(word) for pair in options.items() for word in pair)]
+
+
+def one_thread_environment() -> dict[str, str]:
+    """
+    :return: this process's environment for a training process with one thread: two processes of several threads
+        each would contend for the cores
+    """
+    return {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
 
 
 def run_side_by_side(jobs: Sequence[Job], steps: int) -> Iterator[Result]:
@@ -158,21 +174,29 @@ def run_side_by_side(jobs: Sequence[Job], steps: int) -> Iterator[Result]:
 
 
 def _run(job: Job, position: int, steps: int) -> Result:
-    # Two processes of several threads each would contend for the cores.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
     start = time.perf_counter()
     with (
         job.log.open("w") as log,
-        subprocess.Popen(job.command, stdout=log, stderr=subprocess.STDOUT, env=environment) as process,
+        subprocess.Popen(job.command, stdout=log, stderr=subprocess.STDOUT, env=one_thread_environment()) as process,
         tqdm(total=steps, desc=f"{job.algo} seed {job.seed}", position=position, unit="step") as bar,
     ):
         _follow(process, job, bar)
     if process.returncode:
-        tail = "\n".join(job.log.read_text().splitlines()[-15:])
-        raise TrainingError(f"{' '.join(job.command)} ended with code {process.returncode}; see {job.log}:\n{tail}")
+        raise TrainingError(failure(job.command, process.returncode, job.log))
     folder = _run_folder(job)
     assert folder is not None, f"RL Zoo printed no log path in {job.log}"
     return Result(job, folder, time.perf_counter() - start)
+
+
+def failure(command: Sequence[str], code: int, log: Path) -> str:
+    """
+    :param command: what was run
+    :param code: what it returned
+    :param log: what it printed
+    :return: what to tell of it, with the end of the log
+    """
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    return f"{' '.join(command)} ended with code {code}; see {log}:\n{tail}"
 
 
 def _follow(process: subprocess.Popen, job: Job, bar: tqdm) -> None:

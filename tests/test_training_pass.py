@@ -1,4 +1,4 @@
-"""BatchRenorm and Linear as one operation against the two layers one after the other."""
+"""The train-mode pass as one operation against the network layer by layer."""
 
 import copy
 
@@ -6,16 +6,26 @@ import pytest
 import torch as th
 from torch import nn
 
-from sb3_qflex.input_layer import ScaledLinear
+from sb3_qflex.batch_renorm import BatchRenorm
 from sb3_qflex.networks import renorm_mlp
+from sb3_qflex.training_pass import TrainingPass
 
 
 def test_gradients_by_finite_differences() -> None:
     th.manual_seed(0)
-    x, *parameters = (th.randn(shape, dtype=th.double) for shape in [(7, 5), (5,), (5,), (3, 5), (3,)])
+    norms = [BatchRenorm(n).double() for n in (5, 4)]
+    shapes = [(5,), (5,), (4, 5), (4,), (4,), (4,), (2, 4), (2,)]
+    x, *parameters = (th.randn(shape, dtype=th.double) for shape in [(7, 5), *shapes])
     for parameter in parameters:
         parameter.requires_grad_(True)
-    assert th.autograd.gradcheck(lambda *p: ScaledLinear.apply(x, *p), parameters)
+
+    def output(*parameters: th.Tensor) -> th.Tensor:
+        for norm in norms:
+            # Within the warm-up, where the constants r and d are 1 and 0: finite differences would change them.
+            norm.steps.zero_()
+        return TrainingPass.apply(x, norms, *parameters)
+
+    assert th.autograd.gradcheck(output, parameters)
 
 
 @pytest.mark.parametrize("net_arch", [[], [16], [16, 12]], ids=str)

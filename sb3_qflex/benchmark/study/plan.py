@@ -1,0 +1,154 @@
+"""The runs of a study: where each lies, which hyperparameters it gets and which command makes it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sb3_qflex.benchmark.study.definition import Contender, Evaluation, Study, StudyError, Task, folder_name
+from sb3_qflex.zoo.compare import REGIMES, zoo_train_command
+from sb3_qflex.zoo.hyperparameters import our_folder, zoo_folder
+
+_RECORDER = "sb3_qflex.benchmark.study.recorder.RunRecorder"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    One run.
+
+    :param task: name of the task
+    :param label: of the algorithm with its settings
+    :param algo: RL Zoo's name of the algorithm
+    :param env: Gymnasium id
+    :param env_kwargs: arguments of the environment
+    :param seed: seed
+    :param budget: environment steps
+    :param evaluation: how it is evaluated
+    :param hyperparameters: the whole entry for RL Zoo
+    :param save_every: environment steps between models that are kept
+    """
+
+    task: str
+    label: str
+    algo: str
+    env: str
+    env_kwargs: Mapping[str, Any]
+    seed: int
+    budget: int
+    evaluation: Evaluation
+    hyperparameters: Mapping[str, Any]
+    save_every: int | None
+
+    @property
+    def name(self) -> str:
+        """The run's folder in the study's, and its name in messages."""
+        return f"{folder_name(self.task)}/{folder_name(self.label)}/seed{self.seed}"
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Task and label: runs of one kind differ in their seeds only."""
+        return self.task, self.label
+
+    def settings(self) -> dict[str, Any]:
+        """
+        :return: everything that the outcome depends on, as JSON holds it
+        """
+        return json.loads(json.dumps(asdict(self)))
+
+    def hyperparameter_file(self, folder: Path) -> str:
+        """
+        :param folder: of the run
+        :return: text of a YAML file for RL Zoo, the callback that measures included
+        """
+        recorder = {_RECORDER: {"folder": str(folder)}}
+        known = self.hyperparameters.get("callback") or []
+        callbacks = [recorder, *(known if isinstance(known, list) else [known])]
+        entry = {**self.hyperparameters, "n_timesteps": self.budget, "callback": callbacks}
+        return yaml.safe_dump({self.env: entry}, sort_keys=False)
+
+    def command(self, folder: Path) -> list[str]:
+        """
+        :param folder: of the run
+        :return: RL Zoo's train command
+        """
+        options: dict[str, Any] = {
+            "--algo": self.algo,
+            "--env": self.env,
+            "-n": self.budget,
+            "--seed": self.seed,
+            "-f": folder / "zoo",
+            "-conf": folder / "hyperparameters.yml",
+            "--eval-freq": self.evaluation.every,
+            "--eval-episodes": self.evaluation.episodes,
+            "--n-eval-envs": self.evaluation.environments,
+            "--num-threads": 1,
+            "--log-interval": 100,
+            "--device": "cpu",
+        }
+        if self.save_every is not None:
+            options["--save-freq"] = self.save_every
+        arguments = [f"{key}:{value!r}" for key, value in self.env_kwargs.items()]
+        return zoo_train_command(options) + (["--env-kwargs", *arguments] if arguments else [])
+
+
+def plan_runs(study: Study) -> list[Plan]:
+    """
+    :param study: the study
+    :return: its runs; the first seed of everything comes first, so that a part of the study compares something
+    :raises StudyError: if there are no hyperparameters for a run
+    """
+    runs = [
+        _plan(study, task, contender, seed)
+        for task in study.tasks
+        for contender in study.contenders
+        for seed in contender.seeds
+    ]
+    return sorted(runs, key=lambda run: run.seed)
+
+
+def _plan(study: Study, task: Task, contender: Contender, seed: int) -> Plan:
+    values = {**_entry(study, task, contender), **task.hyperparameters, **contender.hyperparameters}
+    return Plan(
+        task=task.name,
+        label=contender.label,
+        algo=contender.algo,
+        env=task.env,
+        env_kwargs=task.env_kwargs,
+        seed=seed,
+        budget=study.budget,
+        evaluation=study.evaluation,
+        hyperparameters={key: value for key, value in values.items() if value is not None},
+        save_every=study.save_every,
+    )
+
+
+def _entry(study: Study, task: Task, contender: Contender) -> dict[str, Any]:
+    where = f"{study.name}: algorithms.{contender.label}"
+    path = regime_folder(contender.regime, study.folder) / f"{contender.algo}.yml"
+    if not path.is_file():
+        known = sorted(file.stem for file in path.parent.glob("*.yml"))
+        raise StudyError(f"{where}: {path.parent} has no file for {contender.algo!r}; it has {known}")
+    entries = yaml.safe_load(path.read_text())
+    named = contender.entry or task.entry
+    if named is not None and named not in entries:
+        raise StudyError(f"{where}: {path} has no entry {named!r}; it has {sorted(entries)}")
+    wanted = named or task.env
+    found = entries.get(wanted, entries.get("default"))
+    if found is None:
+        raise StudyError(f"{where}: {path} has no entry {wanted!r} and no default: name one with entry")
+    return dict(found)
+
+
+def regime_folder(regime: str, relative_to: Path) -> Path:
+    """
+    :param regime: "paper", "small", "zoo", or a folder
+    :param relative_to: where relative folders start
+    :return: the folder of its YAML files
+    """
+    if regime == "zoo":
+        return zoo_folder()
+    return our_folder() / REGIMES[regime] if regime in REGIMES else relative_to / regime

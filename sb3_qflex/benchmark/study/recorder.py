@@ -1,0 +1,104 @@
+"""What a run of a study measures of itself, as a callback that RL Zoo loads."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from sb3_qflex.benchmark.loop_timer import METHODS, PARTS, Stopwatch
+from sb3_qflex.benchmark.study.files import write_json
+
+#: Seconds between two notes of progress.
+_PAUSE = 2.0
+
+
+class RunRecorder(BaseCallback):
+    """
+    Leaves ``progress.json`` (environment steps so far) and, at the end of training, ``measured.json``: environment
+    steps, updates, seconds of training split by parts, and the time of every evaluation.
+
+    :param folder: where the files go
+    """
+
+    def __init__(self, folder: str):
+        super().__init__()
+        self._folder = Path(folder)
+        self._stopwatch = Stopwatch()
+        self._evaluations: list[dict[str, float]] = []
+        self._began: float | None = None
+        self._noted = 0.0
+
+    def _on_training_start(self) -> None:
+        assert self.model.env is not None
+        self._stopwatch.watch("environment", self.model.env, "step")
+        for part, owner, method in _methods(self.model):
+            self._stopwatch.watch(part, owner, method)
+        for callback in _evaluating(self.locals["callback"]):
+            self._follow(callback)
+        self._began = self._stopwatch.clock()
+
+    def _follow(self, callback: EvalCallback) -> None:
+        """Time the evaluations and note when each was over."""
+        self._stopwatch.watch("evaluation", callback, "_on_step")
+        timed = callback._on_step
+
+        def noting() -> bool:
+            known = len(callback.evaluations_timesteps)
+            goes_on = timed()
+            if len(callback.evaluations_timesteps) > known:
+                note = {"steps": self.num_timesteps, "seconds": self._elapsed()}
+                self._evaluations.append({**note, "evaluation seconds": self._stopwatch.seconds["evaluation"]})
+            return goes_on
+
+        callback._on_step = noting  # type: ignore[method-assign]
+
+    def _elapsed(self) -> float:
+        assert self._began is not None
+        return self._stopwatch.clock() - self._began
+
+    def _on_step(self) -> bool:
+        if time.monotonic() - self._noted > _PAUSE:
+            write_json(self._folder / "progress.json", {"steps": self.num_timesteps, "seconds": self._elapsed()})
+            self._noted = time.monotonic()
+        return True
+
+    def _on_training_end(self) -> None:
+        # RL Zoo calls this again after ``learn``, and also where training never began.
+        if self._began is None or (self._folder / "measured.json").exists():
+            return
+        seconds = self._elapsed()
+        self._stopwatch.release()
+        parts = {part: self._stopwatch.seconds[part] for part in (*PARTS[:-1], "evaluation")}
+        measured: dict[str, Any] = {
+            "steps": self.num_timesteps,
+            "environments": self.model.n_envs,
+            "updates": int(getattr(self.model, "_n_updates", 0)),
+            "training seconds": seconds,
+            "time split": {**parts, "other": seconds - sum(parts.values())},
+            "evaluations": self._evaluations,
+        }
+        write_json(self._folder / "measured.json", measured)
+
+
+def _methods(model: Any) -> list[tuple[str, Any, str]]:
+    """
+    Parts, owners and names of the methods to time. The algorithm's own are timed on its class: what is set on the
+    model itself would be saved with it.
+    """
+    if isinstance(model, OffPolicyAlgorithm):
+        return [(part, type(model), method) for part, method in METHODS.items()]
+    if isinstance(model, OnPolicyAlgorithm):
+        return [
+            ("acting", model.policy, "forward"),
+            ("buffer", model.rollout_buffer, "add"),
+            ("update", type(model), METHODS["update"]),
+        ]
+    return []
+
+
+def _evaluating(callback: BaseCallback) -> list[EvalCallback]:
+    among = callback.callbacks if isinstance(callback, CallbackList) else [callback]
+    return [one for one in among if isinstance(one, EvalCallback)]

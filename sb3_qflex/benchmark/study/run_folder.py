@@ -1,0 +1,142 @@
+"""The folder of one run: what is begun, what is finished, and what of it may be thrown away.
+
+``done.json`` is written last and in one step: a run without it has not finished, and is made anew from its seed.
+"""
+
+import shlex
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sb3_qflex.benchmark.study.definition import StudyError
+from sb3_qflex.benchmark.study.files import read_json, write_json, write_whole
+from sb3_qflex.benchmark.study.plan import Plan
+
+DONE = "done.json"
+_BEGUN, _PROGRESS, _MEASURED, _LOG, _ZOO = "begun.json", "progress.json", "measured.json", "log.txt", "zoo"
+
+
+class IncompleteRunError(RuntimeError):
+    """A training process ended without an error and yet did not do all that was asked."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """
+    A run and where it lies.
+
+    :param plan: what is run
+    :param root: folder of the study's runs
+    """
+
+    plan: Plan
+    root: Path
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.root / self.plan.name
+
+    @property
+    def log(self) -> Path:
+        """What the training process prints."""
+        return self.path / _LOG
+
+    def done(self) -> dict[str, Any] | None:
+        """
+        :return: the record of a finished run, None of an unfinished one
+        :raises StudyError: if the folder holds a run with other settings
+        """
+        for name in (DONE, _BEGUN):
+            known = read_json(self.path / name)
+            if known is not None:
+                self._same_settings(known["settings"])
+        return read_json(self.path / DONE)
+
+    def _same_settings(self, known: dict[str, Any]) -> None:
+        ours = self.plan.settings()
+        different = [
+            f"{key}: {known.get(key)!r} there, {ours[key]!r} now" for key in ours if known.get(key) != ours[key]
+        ]
+        if different:
+            raise StudyError(
+                f"{self.path} holds a run with other settings ({'; '.join(different)}). "
+                "Choose another folder with --out, or move that run away."
+            )
+
+    def steps_done(self) -> int:
+        """
+        :return: environment steps that the running or finished process noted last
+        """
+        progress = read_json(self.path / _PROGRESS)
+        return 0 if progress is None else int(progress["steps"])
+
+    def seconds_per_step(self) -> float | None:
+        """
+        :return: of the running process so far, None before its first steps
+        """
+        progress = read_json(self.path / _PROGRESS)
+        return progress["seconds"] / progress["steps"] if progress and progress["steps"] else None
+
+    def begin(self) -> list[str]:
+        """
+        Make the folder ready; what an earlier, unfinished process left of the run is removed.
+
+        :return: the command to run
+        """
+        earlier = read_json(self.path / _BEGUN)
+        for name in (_PROGRESS, _MEASURED):
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / _ZOO, ignore_errors=True)
+        begun = [*(earlier["begun"] if earlier else []), _now()]
+        write_json(self.path / _BEGUN, {"settings": self.plan.settings(), "begun": begun})
+        write_whole(self.path / "hyperparameters.yml", self.plan.hyperparameter_file(self.path).encode())
+        return self.plan.command(self.path)
+
+    def finish(self, command: list[str], began: float, made_with: dict[str, Any]) -> None:
+        """
+        Check that the run is whole and write its record.
+
+        :param command: what was run
+        :param began: ``time.perf_counter()`` before it
+        :param made_with: versions, git revision and machine
+        :raises IncompleteRunError: if something is missing
+        """
+        seconds = time.perf_counter() - began
+        measured = read_json(self.path / _MEASURED)
+        if measured is None or measured["steps"] < self.plan.budget:
+            raise IncompleteRunError(f"{self.path}: training stopped before {self.plan.budget} steps; see {self.log}")
+        folder = self._zoo_folder()
+        # The best of noisy evaluations is no result of a study, and as large as the model.
+        (folder / "best_model.zip").unlink(missing_ok=True)
+        begun = read_json(self.path / _BEGUN)["begun"]
+        record = {
+            "settings": self.plan.settings(),
+            "command": shlex.join(command),
+            "zoo folder": str(folder.relative_to(self.path)),
+            # More than one: earlier processes were killed, and this one began anew with the same seed.
+            "begun": begun,
+            "finished": _now(),
+            "seconds": seconds,
+            **measured,
+            **made_with,
+        }
+        write_json(self.path / DONE, record)
+
+    def _zoo_folder(self) -> Path:
+        folders = [path.parent for path in (self.path / _ZOO).glob("*/*/evaluations.npz")]
+        if len(folders) != 1 or not list(folders[0].glob("*.zip")):
+            raise IncompleteRunError(f"{self.path}: no evaluations or no model; see {self.log}")
+        with np.load(folders[0] / "evaluations.npz") as evaluations:
+            if not len(evaluations["timesteps"]):
+                raise IncompleteRunError(f"{self.path}: no evaluation was made; see {self.log}")
+        return folders[0]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
