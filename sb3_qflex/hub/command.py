@@ -114,7 +114,7 @@ def load(argv: Sequence[str]) -> None:
 
     # RL Zoo goes on without statistics of VecNormalize if the Hub's answer is an error of `requests`, which
     # huggingface_hub no longer uses.
-    zoo.HTTPError = (HTTPError, EntryNotFoundError)
+    vars(zoo)["HTTPError"] = (HTTPError, EntryNotFoundError)
     try:
         zoo.download_from_hub(
             args.algo, args.env, args.exp_id, args.folder, args.organization, args.repo_name, args.force

@@ -149,7 +149,7 @@ def _mujoco_photographer(
 
 
 def _drawn_by(env: gym.Env) -> Picture:
-    picture = env.render()
+    picture: Any = env.render()
     if not isinstance(picture, np.ndarray) or picture.ndim != 3:
         raise ValueError(f"{env!r} draws no picture with render_mode='rgb_array'; it returned {type(picture).__name__}")
     return picture
