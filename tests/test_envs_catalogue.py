@@ -78,20 +78,37 @@ def test_bad_command_lines_are_refused(arguments, capsys):
     assert "error:" in capsys.readouterr().err
 
 
+def benchmark_cells(text, name):
+    row = next(line for line in text.splitlines() if line.startswith(f"| {name} "))
+    return [float(cell.split()[0]) for cell in row.split("|")[2:-1]]
+
+
 def test_benchmark_prints_a_table(capsys):
     arguments = ["--benchmark", "--ids", "PlanarChain-v0", "--steps", "60", "--rounds", "1"]
     assert __main__.main(arguments) == 0
-    header, _, row = capsys.readouterr().out.splitlines()
-    assert "mj_step" in header
-    cells = [cell.strip() for cell in row.split("|")[1:-1]]
-    assert cells[0] == "PlanarChain-v0" and int(cells[1]) > 0 and cells[2:] == ["-", "-"]
+    text = capsys.readouterr().out
+    assert "`python -m sb3_qflex.envs --benchmark --ids PlanarChain-v0 --steps 60 --rounds 1`" in text
+    speed, milliseconds, megabytes = benchmark_cells(text, "PlanarChain-v0")
+    assert speed > 0 and milliseconds > 0 and megabytes >= 0
+    assert benchmark_cells(text, "PlanarChainVecEnv(256)")[0] > 0
 
 
 @needs("H1Run-v0")
-def test_benchmark_compares_a_body_with_mujoco_alone(capsys):
-    __main__.main(["--benchmark", "--ids", "H1Run-v0", "--steps", "30", "--rounds", "1"])
-    cells = [cell.strip() for cell in capsys.readouterr().out.splitlines()[2].split("|")[1:-1]]
-    assert int(cells[1]) > 0 and int(cells[2]) > 0 and float(cells[3]) > 0
+def test_benchmark_writes_a_page_that_compares_a_body_with_mujoco_alone(tmp_path, capsys):
+    arguments = ["--benchmark", "--ids", "H1Run-v0", "--steps", "30", "--rounds", "1", "--out", str(tmp_path)]
+    assert __main__.main(arguments) == 0
+    page = tmp_path / "environments-speed.md"
+    environment, alone, ratio, *_ = benchmark_cells(page.read_text(), "H1Run-v0")
+    assert ratio == pytest.approx(alone / environment, rel=0.01)
+    page.write_text("edited")
+    assert __main__.main(arguments) == 2
+    assert "edited since" in capsys.readouterr().err
+    assert page.read_text() == "edited"
+
+
+def test_benchmark_names_what_it_skips(nothing_installed, capsys):
+    __main__.main(["--benchmark", "--ids", "H1Run-v0"])
+    assert "Skipped: H1Run-v0, which cannot be made here." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -97,11 +97,17 @@ def test_environments_share_the_model_unless_they_render(entry):
 
 
 @parametrize(BODIES)
+def test_pickling_keeps_the_arguments(entry):
+    assert pickle.loads(pickle.dumps(make(entry.id, width=96))).width == 96
+
+
+@parametrize(MAKEABLE)
 def test_pickling_rebuilds_the_environment(entry):
-    env = make(entry.id, width=96)
+    env = gym.make(entry.id)
     again = pickle.loads(pickle.dumps(env))
-    assert type(again) is type(env) and again.width == 96
+    action = np.full(entry.actions, 0.3, dtype=np.float32)
     np.testing.assert_array_equal(env.reset(seed=2)[0], again.reset(seed=2)[0])
+    np.testing.assert_array_equal(env.step(action)[0], again.step(action)[0])
 
 
 @parametrize([*BODIES, *MYO])
@@ -130,7 +136,7 @@ def test_bad_actions_are_refused(entry):
         env.step(np.full(entry.actions, np.nan, dtype=np.float32))
 
 
-@parametrize(BODIES)
+@parametrize([*BODIES, *MYO])
 def test_bad_reset_options_are_refused(entry):
     env = gym.make(entry.id)
     with pytest.raises(ValueError, match="'pose' is unknown; allowed"):

@@ -28,6 +28,40 @@ def test_numbers_are_myosuites_own(ours, theirs):
 
 
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_environments_on_one_model_do_not_disturb_each_other(ours, theirs):
+    pairs = [(gym.make(ours), gym.make(theirs)) for _ in range(2)]
+    assert pairs[0][0].unwrapped.model is pairs[1][0].unwrapped.model
+    for seed, (one, other) in enumerate(pairs):
+        np.testing.assert_array_equal(one.reset(seed=seed)[0], other.reset(seed=seed)[0])
+    space = pairs[0][0].action_space
+    space.seed(0)
+    for _ in range(5):
+        for one, other in pairs:
+            action = space.sample()
+            got, expected = one.step(action), other.step(action)
+            np.testing.assert_array_equal(got[0], expected[0])
+            assert got[1] == expected[1]
+
+
+def test_environments_that_render_or_differ_have_a_model_of_their_own():
+    shared = gym.make("MyoLegWalk-v0").unwrapped.model
+    assert gym.make("MyoLegWalk-v0", render_mode="rgb_array").unwrapped.model is not shared
+    slower = gym.make("MyoLegWalk-v0", target_y_vel=0.5).unwrapped
+    assert slower.model is not shared and slower.target_y_vel == 0.5
+
+
+def test_reset_options_set_the_state():
+    env = gym.make("MyoLegWalk-v0")
+    env.reset(seed=0)
+    qpos, qvel = env.unwrapped.data.qpos.copy(), np.full(34, 0.5)
+    qpos[2] += 0.1
+    observation, _ = env.reset(seed=0, options={"qpos": qpos, "qvel": qvel})
+    # MyoSuite's observation: qpos without x and y, then qvel times its step of 0.01 s.
+    np.testing.assert_allclose(observation[:67], [*qpos[2:], *(0.01 * qvel)], rtol=1e-6)
+    assert (env.reset(seed=0)[0] != observation).any()
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
 def test_info_holds_scalars_only(ours, theirs):
     env = gym.make(ours)
     env.reset(seed=0)

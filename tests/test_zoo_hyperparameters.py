@@ -1,5 +1,6 @@
 """Which YAML file a run reads, and that every entry of ours builds its model."""
 
+import re
 from pathlib import Path
 
 import gymnasium as gym
@@ -8,6 +9,7 @@ import pytest
 import yaml
 from gymnasium import spaces
 
+from sb3_qflex.envs import CATALOGUE
 from sb3_qflex.zoo.hyperparameters import choose_file, entries, our_folder, zoo_folder
 from sb3_qflex.zoo.registration import register
 
@@ -110,9 +112,24 @@ def test_off_policy_algorithms_share_one_regime() -> None:
 
 def test_small_machine_files_share_one_regime() -> None:
     contents = {path.stem: yaml.safe_load(path.read_text()) for path in our_folder().glob("small/*.yml")}
-    assert set(contents) == {"qflex", "sac", "crossq"}
+    ppo = contents.pop("ppo")
+    assert set(contents) == {"qflex", "sac", "crossq", "tqc"}
     assert set(contents["qflex"]) >= {"default", *PAPER_TASKS}
-    assert contents["sac"] == contents["crossq"] == contents["qflex"]
+    assert all(content == contents["qflex"] for content in contents.values())
+    assert list(ppo) == list(contents["qflex"])
+    for env_id, entry in ppo.items():
+        shared = {name: entry[name] for name in ("n_timesteps", "n_envs", "vec_env")}
+        assert contents["qflex"][env_id].items() >= shared.items()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(our_folder())))
+def test_every_environment_of_ours_has_an_entry_with_the_memory_it_needs(path: Path) -> None:
+    content, text = entries(path), path.read_text()
+    assert set(content) >= {entry.id for entry in CATALOGUE}
+    for entry in CATALOGUE if "buffer_size" in content[CATALOGUE[0].id] else ():
+        # Two observations, the action, reward, end and truncation of each transition, in float32.
+        size = 4 * (2 * entry.observations + entry.actions + 3) * content[entry.id]["buffer_size"]
+        assert re.search(rf"^{entry.id}:.*# replay buffer {size / 1e9:.2f} GB$", text, re.MULTILINE), entry.id
 
 
 def manager(tmp_path: Path, algo: str, env_id: str, config: str | None = None) -> ExperimentManager:

@@ -1,11 +1,14 @@
 """``python -m sb3_qflex.envs``: which ids there are and which can be made here; ``--benchmark``: how fast they are."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from sb3_qflex.envs.catalogue import CATALOGUE, Entry
 
+STEM = "environments-speed"
 HEADER = ("id", "obs", "act", "bounds", "steps", "licence of the model", "here")
 
 
@@ -45,9 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m sb3_qflex.envs", description=__doc__)
     parser.add_argument("--benchmark", action="store_true", help="measure steps per second beside bare mj_step")
-    parser.add_argument("--steps", type=int, default=200, help="steps per round and id (default: 200)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds, whose median is shown (default: 5)")
+    parser.add_argument("--steps", type=int, default=100, help="steps per round and id (default: 100)")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds, whose quartiles are shown (default: 9)")
     parser.add_argument("--ids", nargs="+", metavar="ID", help="only these ids")
+    parser.add_argument("--out", type=Path, help=f"folder to write {STEM}.md and {STEM}.json to (default: print)")
     chosen = parser.parse_args(arguments)
     known = {entry.id: entry for entry in CATALOGUE}
     unknown = [name for name in chosen.ids or () if name not in known]
@@ -58,10 +62,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if chosen.steps < 1 or chosen.rounds < 1:
         parser.error(f"--steps and --rounds must be at least 1, got {chosen.steps} and {chosen.rounds}")
-    from sb3_qflex.envs.benchmark import benchmark_table
+    command = shlex.join(["python", "-m", "sb3_qflex.envs", *(sys.argv[1:] if arguments is None else arguments)])
+    return benchmark([known[name] for name in chosen.ids or known], chosen, command)
 
-    entries = [known[name] for name in chosen.ids] if chosen.ids else list(CATALOGUE)
-    print(benchmark_table([entry for entry in entries if not entry.missing()], chosen.steps, chosen.rounds))
+
+def benchmark(entries: Sequence[Entry], chosen: argparse.Namespace, command: str) -> int:
+    """
+    :param entries: Ids to measure
+    :param chosen: ``steps``, ``rounds`` and ``out`` of the command line
+    :param command: The command line
+    :return: Exit code
+    """
+    from sb3_qflex.benchmark.outputs import OutputFolder
+    from sb3_qflex.benchmark.report import to_dict, to_markdown
+    from sb3_qflex.envs.benchmark import measure
+
+    folder = OutputFolder(chosen.out, STEM) if chosen.out else None
+    try:
+        if folder:
+            folder.check([f"{STEM}.md"])
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    report = measure(entries, chosen.steps, chosen.rounds, command)
+    text = to_markdown(report, {})
+    if folder:
+        folder.write({f"{STEM}.md": text.encode()}, to_dict(report))
+    else:
+        print(text)
     return 0
 
 

@@ -2,15 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 from time import perf_counter
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
-from sb3_qflex.envs.catalogue import Entry
+from sb3_qflex.benchmark.machine import describe_machine, describe_versions
+from sb3_qflex.benchmark.measurement import Section
+from sb3_qflex.benchmark.report import Report
+from sb3_qflex.envs.catalogue import CATALOGUE, Entry
+
+CHUNK = 25  # steps, after which it is MuJoCo's turn: a disturbance of the machine meets both
+FURTHER = 8  # environments made besides the first one
+CHAINS = 256
+
+TEXT = """One process, random actions, resets not timed. After every 25 steps MuJoCo alone repeats the controls from
+the same state; the ratio is the environment's time in units of MuJoCo's. Rows of MyoSuite's own ids show what its tasks
+take without this package. The last columns are the cost of one more environment in the same process."""
 
 
 @dataclass
@@ -28,7 +39,7 @@ class Round:
 
 def run_round(env: gym.Env, steps: int, seed: int) -> Round:
     """
-    Take random actions and repeat each episode's controls with MuJoCo alone right after it.
+    Take random actions and repeat the controls with MuJoCo alone, taking turns.
 
     :param env: Any environment of the catalogue
     :param steps: Steps to take over as many episodes as needed; resets are not timed
@@ -37,26 +48,33 @@ def run_round(env: gym.Env, steps: int, seed: int) -> Round:
     """
     env.action_space.seed(seed)
     env.reset(seed=seed)
-    body: Any = env.unwrapped
-    simulated = hasattr(body, "data")
+    simulated = hasattr(env.unwrapped, "data")
     total, bare, taken = 0.0, 0.0, 0
     while taken < steps:
-        start = _state(body) if simulated else None
-        controls: list[NDArray[np.float64]] = []
-        done = False
-        while not done and taken < steps:
-            action = env.action_space.sample()
-            began = perf_counter()
-            _, _, terminated, truncated, _ = env.step(action)
-            total += perf_counter() - began
-            taken += 1
-            done = terminated or truncated
-            if simulated:
-                controls.append(body.data.ctrl.copy())
+        start = _state(env.unwrapped) if simulated else None
+        seconds, count, controls = _turn(env, min(CHUNK, steps - taken), simulated)
+        total, taken = total + seconds, taken + count
         if start is not None:
-            bare += _replay(body, start, controls)
-        env.reset()
+            bare += _replay(env.unwrapped, start, controls)
     return Round(total, bare if simulated else None)
+
+
+def _turn(env: gym.Env, steps: int, simulated: bool) -> tuple[float, int, list[NDArray[np.float64]]]:
+    """Step up to so often or to the episode's end, then reset if it ended: seconds, steps taken, their controls."""
+    body: Any = env.unwrapped
+    controls: list[NDArray[np.float64]] = []
+    total, taken, done = 0.0, 0, False
+    while taken < steps and not done:
+        action = env.action_space.sample()
+        began = perf_counter()
+        _, _, terminated, truncated, _ = env.step(action)
+        total += perf_counter() - began
+        taken, done = taken + 1, terminated or truncated
+        if simulated:
+            controls.append(body.data.ctrl.copy())
+    if done:
+        env.reset()
+    return total, taken, controls
 
 
 def _state(body: Any) -> NDArray[np.float64]:
@@ -81,28 +99,65 @@ def _replay(body: Any, start: NDArray[np.float64], controls: list[NDArray[np.flo
     return perf_counter() - began
 
 
-def benchmark_table(entries: Sequence[Entry], steps: int, rounds: int) -> str:
+def measure(entries: Sequence[Entry], steps: int, rounds: int, command: str) -> Report:
     """
-    :param entries: Ids that can be made here
+    :param entries: Ids to measure; those that cannot be made here are named as skipped
     :param steps: Steps per round
     :param rounds: Rounds per id, after one that is not counted
-    :return: Markdown table of medians over the rounds: steps/s of the environment and of MuJoCo alone, and the time
-        of a step in units of MuJoCo's
+    :param command: The command line, for the report
+    :return: Report with steps/s of each environment and of MuJoCo alone, and their ratio
     """
-    from sb3_qflex.envs.__main__ import table
+    section = Section("environments", "Steps per second", TEXT)
+    report = Report("Speed of the environments", command, describe_machine(1), describe_versions(), [section])
+    originals: dict[str, None] = {}
+    for entry in entries:
+        if entry.missing():
+            section.skipped.append(f"{entry.id}, which cannot be made here")
+            continue
+        _add_speeds(section, entry.id, steps, rounds)
+        _add_construction(section, entry.id)
+        if "task" in entry.kwargs:
+            originals[entry.kwargs["task"]] = None
+    for task in originals:
+        _add_speeds(section, task, steps, rounds)
+    if any(entry.id == CATALOGUE[-1].id for entry in entries):
+        _add_chains(section, steps, rounds)
+    return report
 
-    rows: list[tuple[str, ...]] = [("id", "steps/s", "mj_step alone, steps/s", "time / mj_step")]
-    rows += [(entry.id, *_speeds(entry, steps, rounds)) for entry in entries]
-    return table(rows)
 
-
-def _speeds(entry: Entry, steps: int, rounds: int) -> tuple[str, str, str]:
-    env = gym.make(entry.id)
-    run_round(env, steps, seed=0)
+def _add_speeds(section: Section, env_id: str, steps: int, rounds: int) -> None:
+    env = gym.make(env_id)
+    run_round(env, min(steps, CHUNK), seed=0)
     measured = [run_round(env, steps, seed=1 + index) for index in range(rounds)]
     env.close()
-    speed = f"{median(steps / taken.env for taken in measured):.0f}"
+    section.add(env_id, "environment", np.array([steps / taken.env for taken in measured]), "steps/s")
     pairs = [(taken.env, taken.bare) for taken in measured if taken.bare is not None]
-    if not pairs:
-        return speed, "-", "-"
-    return speed, f"{median(steps / bare for _, bare in pairs):.0f}", f"{median(own / bare for own, bare in pairs):.2f}"
+    if pairs:
+        section.add(env_id, "mj_step alone", np.array([steps / bare for _, bare in pairs]), "steps/s")
+        section.add(env_id, "time / mj_step", np.array([own / bare for own, bare in pairs]))
+
+
+def _add_construction(section: Section, env_id: str) -> None:
+    process = psutil.Process()
+    envs = [gym.make(env_id)]
+    before, began = process.memory_info().rss, perf_counter()
+    envs += [gym.make(env_id) for _ in range(FURTHER)]
+    seconds, grown = perf_counter() - began, process.memory_info().rss - before
+    section.add(env_id, "one more", 1e3 * seconds / FURTHER, "ms")
+    section.add(env_id, "one more", max(grown, 0) / 2**20 / FURTHER, "MB")
+
+
+def _add_chains(section: Section, steps: int, rounds: int) -> None:
+    """The vectorised chain: steps of all copies together."""
+    from sb3_qflex.envs import PlanarChainVecEnv
+
+    chains = PlanarChainVecEnv(CHAINS)
+    chains.reset()
+    actions = np.random.default_rng(0).uniform(-1.0, 1.0, (CHAINS, chains.n_links)).astype(np.float32)
+    speeds = []
+    for _ in range(rounds):
+        began = perf_counter()
+        for _ in range(steps):
+            chains.step(actions)
+        speeds.append(CHAINS * steps / (perf_counter() - began))
+    section.add(f"PlanarChainVecEnv({CHAINS})", "environment", np.array(speeds), "steps/s")

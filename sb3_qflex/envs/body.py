@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sb3_qflex.envs.divergence import bad_states, is_finite
 from sb3_qflex.envs.models import Asset, compiled_model
+from sb3_qflex.envs.reset_options import checked_options
 
 Terms = dict[str, float]
 
@@ -76,7 +77,7 @@ class BodyEnv(MujocoEnv, EzPickle):
         self._resolve_names()
         self.divergences = 0
         self._bad_states = bad_states(self.data)
-        self._options: dict[str, Any] = {}
+        self._options: dict[str, NDArray[np.float64]] = {}
         self._last_observation = np.zeros(self.observation_size, dtype=np.float32)
 
     def _initialize_simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
@@ -162,22 +163,11 @@ class BodyEnv(MujocoEnv, EzPickle):
         :return: First observation and info
         :raises ValueError: If an option is unknown, of the wrong shape or not finite
         """
-        self._options = self._checked_options(options or {})
+        self._options = checked_options(options, self._option_shapes())
         return super().reset(seed=seed)
 
     def _option_shapes(self) -> dict[str, tuple[int, ...]]:
         return {"qpos": (self.model.nq,), "qvel": (self.model.nv,)}
-
-    def _checked_options(self, options: dict[str, Any]) -> dict[str, NDArray[np.float64]]:
-        shapes = self._option_shapes()
-        checked = {}
-        for name, value in options.items():
-            if name not in shapes:
-                raise ValueError(f"reset option {name!r} is unknown; allowed: {sorted(shapes)}")
-            checked[name] = np.array(value, dtype=np.float64)
-            if checked[name].shape != shapes[name] or not np.isfinite(checked[name]).all():
-                raise ValueError(f"reset option {name!r} must be finite and of shape {shapes[name]}, got {value!r}")
-        return checked
 
     def reset_model(self) -> NDArray[np.float32]:  # type: ignore[override]
         """

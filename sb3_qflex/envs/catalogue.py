@@ -90,7 +90,7 @@ def _myo(id: str, sizes: tuple[int, int, int], bounds: tuple[float, float], **kw
     )
 
 
-_PEN = {"task": "myoHandPenTwirlRandom-v0", "camera_name": "plam_lookat"}
+_PEN = {"task": "myoHandPenTwirlRandom-v0", "camera_name": "plam_lookat", "written": ("body_quat",)}
 _LEG = {"task": "myoLegWalk-v0", "camera_name": "side_view"}
 _MS_HUMAN = {"bounds": (0.0, 1.0), "packages": ("scipy",)}
 _NO_MOTION = "pass motion_path=<your motion>: no public motion of this kind for MS-Human-700 was found"

@@ -12,6 +12,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from sb3_qflex.envs.reset_options import checked_options
+
 MAX_EPISODE_STEPS = 50
 MAX_TURN = 0.2  # rad per step: half a turn of the whole chain takes 16 of the 50 steps
 TARGET_RADII = (0.3, 0.9)  # the unit disc is reachable; its rim and centre pin down every angle
@@ -120,18 +122,9 @@ class PlanarChain(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         """
         super().reset(seed=seed)
         self.angles, self.target = sample_start(self.np_random, self.n_links)
-        self._apply(options or {})
+        for name, value in checked_options(options, {"angles": (self.n_links,), "target": (2,)}).items():
+            setattr(self, name, value)
         return observe(self.angles, self.target)[0], {}
-
-    def _apply(self, options: dict[str, Any]) -> None:
-        shapes = {"angles": (self.n_links,), "target": (2,)}
-        for name, value in options.items():
-            if name not in shapes:
-                raise ValueError(f"reset option {name!r} is unknown; allowed: {sorted(shapes)}")
-            array = np.array(value, dtype=np.float64)
-            if array.shape != shapes[name] or not np.isfinite(array).all():
-                raise ValueError(f"reset option {name!r} must be finite and of shape {shapes[name]}, got {value!r}")
-            setattr(self, name, array)
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """

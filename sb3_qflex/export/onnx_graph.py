@@ -8,7 +8,7 @@ weights of the flow are stored once and used by all K steps.
 import io
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -158,7 +158,7 @@ def _scale(graph: Graph, scale: BoxScale, actions: str) -> str:
 # --- Networks ---
 
 
-def _constants(graph: Graph, layers: Sequence[nn.Module]) -> list[tuple[str, str]]:
+def _constants(graph: Graph, layers: Iterable[Any]) -> list[tuple[str, str]]:
     """Weights (inputs, outputs), the layout that a single row multiplies fastest, and biases."""
     return [(graph.constant(layer.weight.t()), graph.constant(layer.bias)) for layer in layers]
 
@@ -228,7 +228,7 @@ def _trace(extractor: Extractor, n_inputs: int) -> onnx.ModelProto:
             th.onnx.export(
                 extractor,
                 examples,
-                file,
+                file,  # type: ignore[arg-type]
                 input_names=names,
                 output_names=["features"],
                 dynamic_axes={name: {0: "batch"} for name in [*names, "features"]},

@@ -121,7 +121,8 @@ def load_vec_normalize(path: str | Path, venv: VecEnv) -> VecNormalize:
         clip_obs=given["clip_obs"],
         norm_obs_keys=given["keys"] if is_dict else None,
     )
-    wrapped.obs_rms = found if is_dict else found[OBS]
+    rms: Any = found if is_dict else found[OBS]
+    wrapped.obs_rms = rms
     return wrapped
 
 
@@ -208,5 +209,5 @@ def _digest(config: str, tensors: Mapping[str, th.Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         sha.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        sha.update(value.reshape(-1).view(th.uint8).numpy())
+        sha.update(value.reshape(-1).view(th.uint8).numpy().tobytes())
     return sha.hexdigest()

@@ -1,5 +1,7 @@
 """The complete policy as one pure function of raw observations, the common source of all exported forms."""
 
+from typing import cast
+
 import numpy as np
 import torch as th
 from gymnasium import spaces
@@ -8,7 +10,7 @@ from torch import nn
 
 from sb3_qflex import validation
 from sb3_qflex.export.networks import ExportedMLP
-from sb3_qflex.export.observations import Extractor, input_encoders
+from sb3_qflex.export.observations import Extractor, InputEncoder, input_encoders
 from sb3_qflex.networks import SourceActor
 from sb3_qflex.policies import QFlexPolicy
 from sb3_qflex.validation import UnsupportedError
@@ -85,10 +87,9 @@ class ExportedPolicy(nn.Module):
         validation.check_count("flow_steps", self.flow_steps)
         self.action_dim = policy.actor.action_dim
         self.normalizes = vec_normalize is not None and vec_normalize.norm_obs
-        self.encoders = nn.ModuleList()
         encoders = input_encoders(policy.observation_space, vec_normalize)
         self.names = list(encoders)
-        self.encoders.extend(encoders.values())
+        self._encoders = nn.ModuleList(encoders.values())
         shapes = {name: encoder.shape for name, encoder in encoders.items()}
         takes_dict = isinstance(policy.observation_space, spaces.Dict)
         self.extractor = Extractor(policy.actor.features_extractor, shapes, takes_dict)
@@ -105,6 +106,11 @@ class ExportedPolicy(nn.Module):
             self.register_buffer("time_biases", th.outer(times, self.field.input_weight[:, -1]))
         self.scale = BoxScale(policy.action_space)
         self.cpu().eval().requires_grad_(False)
+
+    @property
+    def encoders(self) -> list[InputEncoder]:
+        """The encoder of each input."""
+        return cast(list[InputEncoder], list(self._encoders))
 
     def forward(self, *inputs: th.Tensor) -> th.Tensor:
         """

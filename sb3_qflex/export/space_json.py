@@ -22,11 +22,11 @@ def space_to_json(space: spaces.Space) -> dict[str, Any]:
     kind = type(space).__name__
     if isinstance(space, spaces.Box):
         bounds = {name: [_number(x) for x in getattr(space, name).ravel().tolist()] for name in ("low", "high")}
-        return {"kind": kind, "shape": list(space.shape), "dtype": space.dtype.name, **bounds}
+        return {"kind": kind, "shape": list(space.shape), "dtype": np.dtype(space.dtype).name, **bounds}
     if isinstance(space, spaces.Discrete):
         return {"kind": kind, "n": int(space.n), "start": int(space.start)}
     if isinstance(space, spaces.MultiDiscrete):
-        return {"kind": kind, "nvec": space.nvec.tolist(), "dtype": space.dtype.name}
+        return {"kind": kind, "nvec": space.nvec.tolist(), "dtype": np.dtype(space.dtype).name}
     if isinstance(space, spaces.MultiBinary):
         return {"kind": kind, "shape": list(space.shape)}
     if isinstance(space, spaces.Dict):

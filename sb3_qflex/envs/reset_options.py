@@ -1,0 +1,26 @@
+"""What an environment takes by ``reset(options=...)``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def checked_options(
+    options: Mapping[str, Any] | None, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, NDArray[np.float64]]:
+    """
+    :param options: As given to ``reset``
+    :param shapes: Shape of each option there is
+    :return: The options as arrays of their own
+    :raises ValueError: If an option is unknown, of the wrong shape or not finite
+    """
+    checked = {}
+    for name, value in (options or {}).items():
+        if name not in shapes:
+            raise ValueError(f"reset option {name!r} is unknown; allowed: {sorted(shapes)}")
+        checked[name] = np.array(value, dtype=np.float64)
+        if checked[name].shape != shapes[name] or not np.isfinite(checked[name]).all():
+            raise ValueError(f"reset option {name!r} must be finite and of shape {shapes[name]}, got {value!r}")
+    return checked
