@@ -1,4 +1,6 @@
-"""Record an episode as an mp4, of random actions or of a trained model.
+"""Record an episode as an mp4, of random actions or of a trained model of any algorithm.
+
+`python -m sb3_qflex watch` shows more of a QFlex model: Q of its actions, its muscles, and a camera that follows.
 
     MUJOCO_GL=egl python examples/record_video.py H1Run-v0 h1.mp4 --steps 100
     MUJOCO_GL=egl python examples/record_video.py H1Run-v0 h1.mp4 --algo qflex --model best_model.zip
@@ -13,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import imageio.v2 as imageio
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from PIL import Image
 
 import sb3_qflex.envs  # noqa: F401 registers the ids
+from sb3_qflex.watch.camera import without_shadows
+from sb3_qflex.watch.film import write_mp4
 
 Policy = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -78,18 +82,14 @@ def main() -> None:
         parser.error(f"{chosen.output} must end in .mp4 or .png and must not exist yet")
 
     env = gym.make(chosen.id, render_mode="rgb_array", **yaml.safe_load("\n".join(chosen.kwargs)))
-    body: Any = env.unwrapped
-    if hasattr(body, "model") and not chosen.shadows:
-        body.model.vis.quality.shadowsize = 0
+    if not chosen.shadows:
+        without_shadows(env.unwrapped)
     policy = trained_policy(chosen.algo, chosen.model) if chosen.model else None
     pictures = frames(env, policy, chosen.steps, chosen.seed)
     if chosen.output.suffix == ".png":
-        imageio.imwrite(chosen.output, next(pictures))
+        Image.fromarray(next(pictures)).save(chosen.output)
     else:
-        video: Any = imageio.get_writer(chosen.output, fps=env.metadata["render_fps"], macro_block_size=1)
-        with video:
-            for picture in pictures:
-                video.append_data(picture)
+        write_mp4(chosen.output, pictures, env.metadata["render_fps"])
     env.close()
 
 

@@ -1,16 +1,27 @@
-"""``python -m sb3_qflex COMMAND``: RL Zoo's commands with QFlex registered explicitly, and two of ours.
+"""``python -m sb3_qflex COMMAND``: RL Zoo's commands with QFlex registered explicitly, and ours.
 
 train, enjoy, plot_train, plot_from_file and all_plots take RL Zoo's arguments and need no start-up file, so they work
-from a checkout or an editable install. ``compare`` trains several algorithms side by side; ``curve`` draws one run.
+from a checkout or an editable install. ``compare`` trains several algorithms side by side; ``curve`` draws one run;
+``watch`` records episodes of a trained model; ``run-report`` writes one HTML page about a run; ``push_to_hub`` and
+``load_from_hub`` share it on the Hugging Face Hub.
 """
 
 import argparse
 import difflib
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 ZOO_COMMANDS = ("train", "enjoy", "plot_train", "plot_from_file", "all_plots")
+
+#: Functions that take the arguments after the command, and their modules.
+OUR_COMMANDS = {
+    "watch": ("sb3_qflex.watch.command", "main"),
+    "run-report": ("sb3_qflex.run_report.command", "main"),
+    "push_to_hub": ("sb3_qflex.hub.command", "push"),
+    "load_from_hub": ("sb3_qflex.hub.command", "load"),
+}
 
 
 def run_zoo(argv: Sequence[str]) -> None:
@@ -72,6 +83,16 @@ def run_curve(argv: Sequence[str]) -> None:
         print(f"{name}: {', '.join(map(str, paths)) or 'none'}")
 
 
+def run_ours(argv: Sequence[str]) -> None:
+    """
+    Run a command that lives in a module of its own.
+
+    :param argv: the command and its arguments
+    """
+    module, function = OUR_COMMANDS[argv[0]]
+    getattr(import_module(module), function)(argv[1:])
+
+
 def run_export(argv: Sequence[str]) -> None:
     """
     Write a trained policy as a file for use elsewhere.
@@ -88,6 +109,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "compare": run_compare,
     "curve": run_curve,
     "export": run_export,
+    **dict.fromkeys(OUR_COMMANDS, run_ours),
 }
 
 

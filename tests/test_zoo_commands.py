@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from stable_baselines3.common.monitor import ResultsWriter
 
 from sb3_qflex import __main__ as command
+from sb3_qflex.run_report.files import read_run
 from sb3_qflex.zoo import compare, curves
 from sb3_qflex.zoo.hyperparameters import our_folder
 
@@ -36,10 +37,12 @@ def run(
 def test_train_resume_enjoy_curve(tmp_path: Path, run: Callable[..., str]) -> None:
     options = ("--algo", "qflex", "--env", "Pendulum-v1", "--seed", 1, "--eval-episodes", 1, "-params")
     short = ("policy_kwargs:dict(net_arch=[8])", "buffer_size:500", "learning_starts:150", "train_freq:10")
-    out = run("train", *options, *short, "-n", 400, "--eval-freq", 200, "--save-replay-buffer")
+    out = run("train", *options, *short, "-n", 400, "--eval-freq", 200, "--save-replay-buffer", "--log-interval", 1)
     assert f"Loading hyperparameters from: {our_folder() / 'qflex.yml'}" in out
     folder = tmp_path / "logs/qflex/Pendulum-v1_1"
     assert curves.load_run(folder).eval_steps.tolist() == [200, 400]
+    steps, superiority = read_run(folder).values("train/flow_superiority")
+    assert len(steps) and ((superiority >= 0.0) & (superiority <= 1.0)).all()
 
     out = run("train", *options, *short, "-n", 200, "-i", folder / "Pendulum-v1.zip", "--eval-freq", -1)
     assert "Loading pretrained agent" in out and "Loading replay buffer" in out

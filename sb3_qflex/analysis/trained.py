@@ -4,7 +4,7 @@ import importlib
 import os
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,9 @@ class Trained:
         return policy
 
 
-def load(path: Path, env_id: str | None = None, algo: str | None = None) -> Trained:
+def load(
+    path: Path, env_id: str | None = None, algo: str | None = None, env_kwargs: dict[str, Any] | None = None
+) -> Trained:
     """
     Load a model with its environment.
 
@@ -128,13 +130,14 @@ def load(path: Path, env_id: str | None = None, algo: str | None = None) -> Trai
         elsewhere, which gets a plain environment without VecNormalize
     :param env_id: the environment's id, where there is no run folder to say it
     :param algo: RL Zoo's name of the algorithm, where neither run folder nor the class of the policy says it
+    :param env_kwargs: arguments of the environment, in place of the run's of the same names
     :raises ModelError: if that is not what ``path`` is
     """
     register()
     import rl_zoo3.import_envs  # noqa: F401 registers ids
 
     folder = path if path.is_dir() else path.parent
-    arguments = _run_arguments(folder)
+    arguments = run_arguments(folder)
     if arguments is None:
         if path.is_dir():
             raise ModelError(f"{path} is no run folder of RL Zoo: it has no <environment>/args.yml.")
@@ -149,7 +152,8 @@ def load(path: Path, env_id: str | None = None, algo: str | None = None) -> Trai
         raise ModelError(f"There is no model {zip_path}.")
     statistics = zip_path.with_name(zip_path.name.replace("model_", "model_vecnormalize_")).with_suffix(".pkl")
     if statistics.is_file():
-        task = Task(task.env_id, task.env_kwargs, task.hyperparams, task.stats_folder, statistics)
+        task = replace(task, checkpoint_stats=statistics)
+    task = replace(task, env_kwargs={**task.env_kwargs, **(env_kwargs or {})})
     model = _load_model(zip_path, algo, task)
     label = f"{type(model).__name__} {folder.resolve().name}" if arguments else f"{type(model).__name__} {path.stem}"
     if arguments and not path.is_dir():
@@ -180,7 +184,7 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("rl_model_*_steps.zip"), key=lambda path: int(path.stem.split("_")[2]))
 
 
-def _run_arguments(folder: Path) -> dict[str, Any] | None:
+def run_arguments(folder: Path) -> dict[str, Any] | None:
     """Arguments of the training command; None if the folder is no run folder."""
     files = list(folder.glob("*/args.yml"))
     if len(files) != 1:

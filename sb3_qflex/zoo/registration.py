@@ -13,6 +13,7 @@ from types import ModuleType
 
 from sb3_qflex.vec_env.zoo import extend_manager
 from sb3_qflex.zoo.hyperparameters import with_our_files
+from sb3_qflex.zoo.progress import keep_progress
 
 #: Packages that put environment ids into Gymnasium's registry, and the function that does it (importing is enough
 #: where there is none).
@@ -62,16 +63,17 @@ def _register_environments(import_envs: ModuleType) -> None:
             warnings.warn(f"The environments of {package} are not available: {error!r}", RuntimeWarning, stacklevel=2)
 
 
-def _add_hyperparameter_files(exp_manager: ModuleType) -> None:
+def _extend_experiments(exp_manager: ModuleType) -> None:
     manager = exp_manager.ExperimentManager
     if not hasattr(manager.__init__, "__wrapped__"):
         manager.__init__ = with_our_files(manager.__init__)
     extend_manager(manager)
+    keep_progress(manager)
 
 
 EXTENSIONS: dict[str, Callable[[ModuleType], None]] = {
     "rl_zoo3.utils": _add_algorithm,
     "rl_zoo3.hyperparams_opt": _add_tuning,
     "rl_zoo3.import_envs": _register_environments,
-    "rl_zoo3.exp_manager": _add_hyperparameter_files,
+    "rl_zoo3.exp_manager": _extend_experiments,
 }

@@ -1,0 +1,56 @@
+"""``python -m sb3_qflex run-report RUN_FOLDER``: one HTML page about a training run."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sb3_qflex.run_report.files import RunFiles, read_run
+from sb3_qflex.run_report.model_figures import OfModel, look_at
+from sb3_qflex.run_report.page import write_page
+
+#: In the page's head, by which a page that may be replaced is known.
+_MARK = "<code>python -m sb3_qflex run-report</code>"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of ``run-report``."""
+    parser = argparse.ArgumentParser("python -m sb3_qflex run-report", description=__doc__)
+    add = parser.add_argument
+    add("run_folder", type=Path, help="run folder of RL Zoo, such as logs/qflex/Pendulum-v1_1")
+    add("--out", type=Path, metavar="FILE.html", help="default: report.html in the run folder")
+    add("--tensorboard", type=Path, metavar="FOLDER", help="event files of the run, if it has no progress.csv")
+    add("--no-model", action="store_true", help="leave out what the trained policy has to be played for")
+    add("--episodes", type=int, default=5, help="played for the energy (default: %(default)s)")
+    add("--states", type=int, default=32, help="states for the correlation (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of these (default: %(default)s)")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """
+    Write the page and print where it is. A former page is replaced, another file is not.
+
+    :param argv: arguments after "run-report"
+    """
+    command = parser()
+    args = command.parse_args(argv)
+    if args.episodes < 1 or args.states < 1:
+        command.error("--episodes and --states must be positive")
+    out = args.out or args.run_folder / "report.html"
+    if out.exists() and _MARK not in out.read_text(errors="replace"):
+        command.error(f"{out} was not written by this command: move it away, or choose another --out")
+    try:
+        run = read_run(args.run_folder, args.tensorboard)
+        page = write_page(run, _of_model(run, args), out)
+    except (ValueError, ImportError) as error:
+        sys.exit(str(error))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8")
+    print(f"Report: {out} ({len(page) / 1000:.0f} kB)")
+
+
+def _of_model(run: RunFiles, args: argparse.Namespace) -> OfModel | None:
+    if args.no_model or not run.models:
+        return None
+    return look_at(run.models[0], args.episodes, args.states, args.seed)

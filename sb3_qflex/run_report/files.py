@@ -1,0 +1,157 @@
+"""What a run folder of RL Zoo holds about its training, read without judging it."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from stable_baselines3.common.monitor import LoadMonitorResultsError
+
+from sb3_qflex.analysis.trained import run_arguments
+from sb3_qflex.zoo.curves import Run, load_run
+from sb3_qflex.zoo.progress import PROGRESS_FILE
+
+#: Column of the environment steps in logged values.
+STEPS = "time/total_timesteps"
+
+
+class NoRunError(ValueError):
+    """The folder holds no training run."""
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """
+    A training run.
+
+    :param folder: e.g. ``logs/qflex/Pendulum-v1_1``
+    :param algo: RL Zoo's name of the algorithm
+    :param env_id: Gymnasium id
+    :param curve: training episodes and evaluations
+    :param eval_successes: share of successes of each evaluation, shape (evaluations,); None without such information
+    :param logged: logged values, one row for each dump, with the column ``STEPS``; empty if none were kept
+    :param logged_in: where they are from, for the reader
+    :param hyperparams: as in the run's ``config.yml``
+    :param command: the training command, "" if it was not kept
+    :param versions: what it was trained with, as Stable-Baselines3 writes it into the model; empty without a model
+    :param models: zip files of models, the last one first
+    :param videos: mp4 and GIF files
+    """
+
+    folder: Path
+    algo: str
+    env_id: str
+    curve: Run
+    eval_successes: np.ndarray | None
+    logged: pd.DataFrame
+    logged_in: str
+    hyperparams: Mapping[str, Any]
+    command: str
+    versions: Mapping[str, str]
+    models: tuple[Path, ...]
+    videos: tuple[Path, ...]
+
+    def values(self, key: str) -> tuple[np.ndarray, np.ndarray]:
+        """
+        :param key: of a logged value, e.g. "train/flow_loss"
+        :return: environment steps and finite values, shapes (n,); n is 0 if it was not logged
+        """
+        if key not in self.logged:
+            return np.empty(0), np.empty(0)
+        steps, values = (self.logged[name].to_numpy(float) for name in (STEPS, key))
+        finite = np.isfinite(steps) & np.isfinite(values)
+        return steps[finite], values[finite]
+
+
+def read_run(folder: Path, tensorboard: Path | None = None) -> RunFiles:
+    """
+    Read a run folder. As with RL Zoo's ``enjoy``, its YAML files can execute code when read.
+
+    :param folder: e.g. ``logs/qflex/Pendulum-v1_1``
+    :param tensorboard: folder of event files to take logged values from, in place of the run's ``progress.csv``
+    :return: the run
+    :raises NoRunError: if the folder is none of a run, or has no training episodes
+    """
+    arguments = run_arguments(folder)
+    if arguments is None:
+        raise NoRunError(f"{folder} is no run folder of RL Zoo: it has no <environment>/args.yml.")
+    settings: Path = arguments["stats_folder"]
+    try:
+        curve = load_run(folder)
+    except LoadMonitorResultsError as error:
+        raise NoRunError(f"{folder} has no monitor files, so nothing is known of its training: {error}") from error
+    progress = folder / PROGRESS_FILE
+    logged, logged_in = pd.DataFrame(), ""
+    if tensorboard is not None:
+        logged, logged_in = read_events(tensorboard), f"the event files in {tensorboard}"
+    elif progress.is_file() and progress.stat().st_size:
+        logged, logged_in = pd.read_csv(progress), PROGRESS_FILE
+    final = folder / f"{settings.name}.zip"
+    models = tuple(path for path in (final, *sorted(folder.glob("*.zip"))) if path.is_file())
+    return RunFiles(
+        folder=folder,
+        algo=arguments["algo"],
+        env_id=str(arguments["env"]),
+        curve=curve,
+        eval_successes=_eval_successes(folder / "evaluations.npz"),
+        logged=logged,
+        logged_in=logged_in,
+        hyperparams=_read_yaml(settings / "config.yml"),
+        command=(settings / "command.txt").read_text().strip() if (settings / "command.txt").is_file() else "",
+        versions=system_info(models[0]) if models else {},
+        models=tuple(dict.fromkeys(models)),
+        videos=tuple(sorted([*folder.glob("*.mp4"), *folder.glob("*.gif")])),
+    )
+
+
+def _eval_successes(path: Path) -> np.ndarray | None:
+    if not path.is_file():
+        return None
+    with np.load(path) as evaluations:
+        return evaluations["successes"].mean(axis=1) if "successes" in evaluations.files else None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    # Unsafe, as RL Zoo writes ordered dictionaries as Python objects.
+    return dict(yaml.load(path.read_text(), Loader=yaml.UnsafeLoader) or {}) if path.is_file() else {}
+
+
+def system_info(model: Path) -> dict[str, str]:
+    """
+    :param model: a model's zip file
+    :return: system and versions by name that it was saved with, as Stable-Baselines3 wrote them down
+    """
+    with zipfile.ZipFile(model) as archive:
+        if "system_info.txt" not in archive.namelist():
+            return {}
+        lines = archive.read("system_info.txt").decode().splitlines()
+    pairs = (line.removeprefix("- ").partition(":") for line in lines if ":" in line)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def read_events(folder: Path) -> pd.DataFrame:
+    """
+    :param folder: one run's folder of TensorBoard event files, such as ``tb/Pendulum-v1/QFlex_1``
+    :return: as ``RunFiles.logged``
+    :raises NoRunError: if there is none, or there are no scalars in it
+    :raises ImportError: without the package tensorboard
+    """
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    except ImportError as error:
+        raise ImportError("event files need the package tensorboard: pip install tensorboard") from error
+    if not list(folder.glob("events.out.tfevents.*")):
+        raise NoRunError(f"{folder} has no event files; give the folder of one run, such as tb/Pendulum-v1/QFlex_1.")
+    # size_guidance 0: all values instead of a sample.
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    rows: dict[int, dict[str, float]] = {}
+    for tag in events.Tags()["scalars"]:
+        for event in events.Scalars(tag):
+            rows.setdefault(event.step, {STEPS: event.step})[tag] = event.value
+    if not rows:
+        raise NoRunError(f"the event files in {folder} hold no scalars.")
+    return pd.DataFrame([rows[step] for step in sorted(rows)])

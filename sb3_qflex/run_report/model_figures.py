@@ -1,0 +1,78 @@
+"""Figures that the files of a run cannot give: what its trained policy does now, from :mod:`sb3_qflex.analysis`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sb3_qflex.analysis import correlation, energy
+from sb3_qflex.analysis.actuators import actuator_names, groups
+from sb3_qflex.analysis.states import visited_states
+from sb3_qflex.analysis.trained import Trained, load
+from sb3_qflex.qflex import QFlex
+from sb3_qflex.run_report.figures import Picture, to_data_uri
+
+#: Source samples at each state, for the correlation of their deviations.
+SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class OfModel:
+    """
+    What a trained policy does.
+
+    :param model: file name of the model
+    :param pictures: figures
+    :param numbers: names and values for the page's table
+    """
+
+    model: str
+    pictures: tuple[Picture, ...]
+    numbers: dict[str, float]
+
+
+def look_at(model: Path, episodes: int, states: int, seed: int) -> OfModel:
+    """
+    Play episodes with a model, and compute how its exploration noise hangs together.
+
+    :param model: a model in its run folder
+    :param episodes: for the energy, at least 1
+    :param states: that it visits, for the correlation; at least 1
+    :param seed: of environment and actions
+    :return: figures and numbers; without the correlation for another algorithm than QFlex
+    :raises ModelError: if the model cannot be loaded
+    """
+    trained = load(model)
+    pictures, numbers = [], {}
+    if isinstance(trained.model, QFlex):
+        pictures.append(_correlation(trained, states, seed))
+    played, meaning = energy.energy_episodes([trained], episodes, seed, n_envs=1)
+    summary = energy.summarise(played).iloc[0]
+    for name in ("mean return", "std of return", "mean energy", "mean energy per step"):
+        numbers[name] = float(summary[name])
+    pictures.append(_energy(played, meaning))
+    return OfModel(model.name, tuple(pictures), numbers)
+
+
+def _correlation(trained: Trained, states: int, seed: int) -> Picture:
+    env = trained.task.make(seed=seed)
+    found = correlation.noise_correlation(trained.policy, visited_states(trained.policy, env, states, seed), SAMPLES)
+    labels = groups(actuator_names(env), len(found.flow))
+    env.close()
+    caption = (
+        f"Correlation across actuators of what the policy tries out: deviations of the executed actions, and of the "
+        f"source actions, from their mean over {SAMPLES} samples, at {states} states that it visits. The source's "
+        "actuators are independent: what its matrix shows is the sampling error."
+    )
+    return Picture("Correlation of the exploration noise", caption, to_data_uri(correlation.draw(found, labels)), True)
+
+
+def _energy(played: pd.DataFrame, meaning: str) -> Picture:
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(played["return"], played[energy.ENERGY], "o", alpha=0.7)
+    axes.set(title="Energy", xlabel="Episode return", ylabel="Energy of the episode", ylim=(0, None))
+    axes.grid(alpha=0.25)
+    caption = f"Energy is the {meaning}, in each of {len(played)} deterministic episodes."
+    return Picture("Energy", caption, to_data_uri(figure))

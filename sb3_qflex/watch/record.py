@@ -1,0 +1,97 @@
+"""From episodes to files."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from sb3_qflex.watch.camera import Picture, View, photographer
+from sb3_qflex.watch.episode import Episode, Moment
+from sb3_qflex.watch.film import GifFrames, write_mp4
+from sb3_qflex.watch.overlay import compose, muscles
+from sb3_qflex.watch.subject import Subject
+
+#: Frames for each second of simulated time, where ``Shots.every`` is left open.
+FRAMES_PER_SECOND = 30.0
+
+
+@dataclass(frozen=True)
+class Shots:
+    """
+    What is recorded.
+
+    :param episodes: numbers of the episodes, see :class:`~sb3_qflex.watch.episode.Episode`
+    :param seed: seed of episode 0
+    :param deterministic: whether the flow starts at tanh(mean) instead of a sample
+    :param max_steps: steps of an episode at most, None for all
+    :param every: steps from one frame to the next, None for about ``FRAMES_PER_SECOND``
+    :param view: how to look at it
+    """
+
+    episodes: Sequence[int] = (0,)
+    seed: int = 0
+    deterministic: bool = True
+    max_steps: int | None = None
+    every: int | None = None
+    view: View = field(default_factory=View)
+
+
+def record(subject: Subject, shots: Shots, mp4: Path | None, gif: Path | None = None, gif_width: int = 320) -> None:
+    """
+    Play episodes, print a line about each, and write what was seen.
+
+    :param subject: model and environment
+    :param shots: what is recorded
+    :param mp4: video to write, None for none
+    :param gif: GIF to write, None for none
+    :param gif_width: its largest width in pixels
+    """
+    every = shots.every or max(1, round(1.0 / (FRAMES_PER_SECOND * subject.dt)))
+    fps = 1.0 / (subject.dt * every)
+    small = GifFrames(fps, gif_width) if gif is not None else None
+    pictures = _frames(subject, shots, every, small)
+    if mp4 is not None:
+        write_mp4(mp4, pictures, fps)
+    else:
+        for _ in pictures:
+            pass
+    if gif is not None and small is not None:
+        small.save(gif)
+
+
+def _frames(subject: Subject, shots: Shots, every: int, gif: GifFrames | None) -> Iterator[Picture]:
+    draw = finish = None
+    for number in shots.episodes:
+        episode = Episode(subject, number, shots.seed, shots.deterministic, shots.max_steps)
+        moments: list[Moment] = []
+        for moment in episode:
+            if draw is None or finish is None:
+                # Not before the first reset: the camera's distance is taken from the start state.
+                draw, finish = photographer(subject.body, shots.view)
+            moments.append(moment)
+            if moment.step % every == 0:
+                frame = compose(draw(), moment, subject.model.exploration, muscles(subject.body))
+                if gif is not None:
+                    gif.add(frame)
+                yield frame
+        print(summary(episode, moments), flush=True)
+    if finish is not None:
+        finish()
+
+
+def summary(episode: Episode, moments: Sequence[Moment]) -> str:
+    """
+    One line about an episode that was played.
+
+    :param episode: the episode
+    :param moments: its moments, at least one
+    :return: steps, return, and the mean Q of both actions
+    """
+    source = np.array([moment.q_source for moment in moments])
+    executed = np.array([moment.q_executed for moment in moments])
+    return (
+        f"Episode {episode.number}: {episode.steps} steps, return {episode.total:.4g}; mean Q of the source action "
+        f"{source.mean():.4g}, of the executed one {executed.mean():.4g}, the larger one in "
+        f"{np.mean(executed > source):.0%} of the steps"
+    )

@@ -1,0 +1,59 @@
+"""Who is watched: a trained model and one environment to watch it in."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+from sb3_qflex.analysis.trained import ModelError, load
+from sb3_qflex.qflex import QFlex
+
+
+@dataclass(frozen=True)
+class Subject:
+    """
+    :param model: the trained model
+    :param env: one environment, with the wrappers and statistics that the model was trained with
+    """
+
+    model: QFlex
+    env: VecEnv
+
+    @property
+    def body(self) -> gym.Env:
+        """The environment itself, below all wrappers."""
+        vec_env = self.env.unwrapped
+        assert isinstance(vec_env, DummyVecEnv)
+        return vec_env.envs[0].unwrapped
+
+    @property
+    def dt(self) -> float:
+        """Seconds of simulated time for one step: the environment's own ``dt``, or one frame of its ``render_fps``."""
+        return float(getattr(self.body, "dt", None) or 1.0 / (self.body.metadata.get("render_fps") or 30))
+
+
+def open_subject(
+    path: Path, env_id: str | None = None, env_kwargs: dict[str, Any] | None = None, flow_steps: int | None = None
+) -> Subject:
+    """
+    Load a model and make its environment.
+
+    :param path: what :func:`sb3_qflex.analysis.trained.load` takes
+    :param env_id: the environment of a zip file that is in no run folder
+    :param env_kwargs: arguments of the environment, in place of the run's of the same names
+    :param flow_steps: Euler steps K of the flow, the model's own by default
+    :return: model and environment, which draws pictures as arrays
+    :raises ModelError: if there is no model or environment to be found, or the model is of another algorithm
+    """
+    trained = load(path, env_id, env_kwargs={**(env_kwargs or {}), "render_mode": "rgb_array"})
+    if env_id not in (None, trained.task.env_id):
+        raise ModelError(f"{path} was trained on {trained.task.env_id}: leave out --env {env_id}")
+    if not isinstance(trained.model, QFlex):
+        raise ModelError(f"{path} is a {type(trained.model).__name__} model: only QFlex has a flow to watch")
+    if flow_steps is not None:
+        trained.model.policy.flow_steps = flow_steps
+    env = trained.model.get_env()
+    assert env is not None
+    return Subject(trained.model, env)

@@ -1,0 +1,59 @@
+"""``progress.csv`` in the run folder: RL Zoo leaves returns and evaluations there, but no ``train/`` values."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import CSVOutputFormat
+
+#: Name of the file in a run folder.
+PROGRESS_FILE = "progress.csv"
+
+
+class ProgressFile(BaseCallback):
+    """
+    Write everything that is logged to a CSV file as well, one row for each dump of the logger.
+
+    :param path: file to write, replaced if it is there
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self._output: CSVOutputFormat | None = None
+
+    def _on_training_start(self) -> None:
+        self._output = CSVOutputFormat(str(self.path))
+        self.logger.output_formats.append(self._output)
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        if self._output is not None:
+            self.logger.output_formats.remove(self._output)
+            self._output.close()
+            self._output = None
+
+
+def keep_progress(manager: type) -> None:
+    """
+    Let the Zoo's experiment manager write ``progress.csv`` for QFlex. Doing so again changes nothing.
+
+    :param manager: ``rl_zoo3.exp_manager.ExperimentManager`` or a subclass
+    """
+    if not hasattr(manager.create_callbacks, "__wrapped__"):  # type: ignore[attr-defined]
+        manager.create_callbacks = _with_progress_file(manager.create_callbacks)  # type: ignore[attr-defined]
+
+
+def _with_progress_file(create_callbacks: Callable[[Any], None]) -> Callable[[Any], None]:
+    @wraps(create_callbacks)
+    def create(self: Any) -> None:
+        create_callbacks(self)
+        if self.algo == "qflex" and not self.optimize_hyperparameters:
+            # Last: the Zoo ends the first callback a second time, to clean its progress bar up.
+            self.callbacks.append(ProgressFile(Path(self.save_path) / PROGRESS_FILE))
+
+    return create
