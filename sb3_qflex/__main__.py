@@ -2,8 +2,8 @@
 
 train, enjoy, plot_train, plot_from_file and all_plots take RL Zoo's arguments and need no start-up file, so they work
 from a checkout or an editable install. ``compare`` trains several algorithms side by side; ``curve`` draws one run;
-``watch`` records episodes of a trained model; ``run-report`` writes one HTML page about a run; ``push_to_hub`` and
-``load_from_hub`` share it on the Hugging Face Hub.
+``export`` writes a trained policy for use elsewhere; ``watch`` records its episodes; ``run-report`` writes one HTML
+page about a run; ``push_to_hub`` and ``load_from_hub`` share it on the Hugging Face Hub.
 """
 
 import argparse
@@ -17,6 +17,7 @@ ZOO_COMMANDS = ("train", "enjoy", "plot_train", "plot_from_file", "all_plots")
 
 #: Functions that take the arguments after the command, and their modules.
 OUR_COMMANDS = {
+    "export": ("sb3_qflex.export.command", "main"),
     "watch": ("sb3_qflex.watch.command", "main"),
     "run-report": ("sb3_qflex.run_report.command", "main"),
     "push_to_hub": ("sb3_qflex.hub.command", "push"),
@@ -93,22 +94,10 @@ def run_ours(argv: Sequence[str]) -> None:
     getattr(import_module(module), function)(argv[1:])
 
 
-def run_export(argv: Sequence[str]) -> None:
-    """
-    Write a trained policy as a file for use elsewhere.
-
-    :param argv: "export" and its arguments
-    """
-    from sb3_qflex.export.command import run_export as run
-
-    run(argv)
-
-
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     **dict.fromkeys(ZOO_COMMANDS, run_zoo),
     "compare": run_compare,
     "curve": run_curve,
-    "export": run_export,
     **dict.fromkeys(OUR_COMMANDS, run_ours),
 }
 

@@ -30,13 +30,13 @@ FORMATS: dict[str, Callable[..., Path]] = {
 }
 
 
-def run_export(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """
     Run the command.
 
-    :param argv: "export" and its arguments
+    :param argv: The arguments after "export".
     """
-    arguments = _parser().parse_args(argv[1:])
+    arguments = _parser().parse_args(argv)
     try:
         print(f"Wrote {_export(arguments)}")
     except (ValueError, ImportError, OSError) as error:
