@@ -1,5 +1,7 @@
 """A downstream project that is checked with ``mypy --strict`` gets our types."""
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,15 +50,29 @@ QFlex("MlpPolicy", "Pendulum-v1", guidance_step_sise=0.1)
 SigmoidExcitation(3)
 '''
 
+# What mypy has to say about it, and nothing else: the three revealed types, and the three mistakes at the end.
+EXPECTED = [
+    ('Revealed type is "sb3_qflex.qflex.QFlex"', ""),
+    ('Revealed type is "sb3_qflex.policies.QFlexPolicy"', ""),
+    ('Revealed type is "def (velocity: def (float, torch._tensor.Tensor)', '-> torch._tensor.Tensor"'),
+    ('Argument "flow_steps" to "QFlex" has incompatible type "str"; expected "int"', "[arg-type]"),
+    ('Argument "guidance_step_sise" to "QFlex" has incompatible type "float"', "[arg-type]"),
+    ('Argument 1 to "SigmoidExcitation" has incompatible type "int"', "[arg-type]"),
+]
+
 
 @pytest.mark.slow
 def test_strict_downstream_project(tmp_path: Path) -> None:
     file = tmp_path / "downstream.py"
     file.write_text(DOWNSTREAM)
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", str(tmp_path), str(file)]
-    # As from site-packages, where the package is found by its py.typed.
-    path = str(Path(sb3_qflex.__file__).parents[1])
-    environment = {"MYPYPATH": path} if "site-packages" not in path else {}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    # Silent about the package itself, as mypy is about site-packages.
+    options = ["--strict", "--config-file=", "--follow-imports=silent", "--cache-dir", str(tmp_path / "cache")]
+    root = str(Path(sb3_qflex.__file__).parents[1])
+    environment = {**os.environ, **({} if "site-packages" in root else {"MYPYPATH": root})}
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, file.name], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
     assert done.stderr == ""
-    print(done.stdout)
+    found = re.findall(r"^downstream.py:\d+: (?:error|note): (.*)$", done.stdout, re.MULTILINE)
+    for (begin, end), message in zip(EXPECTED, found, strict=True):
+        assert message.startswith(begin) and message.endswith(end), done.stdout
