@@ -66,12 +66,11 @@ def test_strict_downstream_project(tmp_path: Path) -> None:
     file = tmp_path / "downstream.py"
     file.write_text(DOWNSTREAM)
     # Silent about the package itself, as mypy is about site-packages.
-    options = ["--strict", "--config-file=", "--follow-imports=silent", "--cache-dir", str(tmp_path / "cache")]
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent"]
+    command += ["--cache-dir", str(tmp_path / "cache"), file.name]
     root = str(Path(sb3_qflex.__file__).parents[1])
     environment = {**os.environ, **({} if "site-packages" in root else {"MYPYPATH": root})}
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", *options, file.name], capture_output=True, text=True, cwd=tmp_path, env=environment
-    )
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.stderr == ""
     found = re.findall(r"^downstream.py:\d+: (?:error|note): (.*)$", done.stdout, re.MULTILINE)
     for (begin, end), message in zip(EXPECTED, found, strict=True):
