@@ -12,3 +12,64 @@ SEED ?= 0
 LOGS ?= logs
 
 .PHONY: install lint types test test-slow docs dist release-check wheel-check train compare speed study chain
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.dependencies: setup.py constraints.txt | $(BIN)/python
+	$(BIN)/pip install -q -c constraints.txt torch ".[$(EXTRAS)]"
+	touch $@
+
+install: $(VENV)/.dependencies
+	$(BIN)/pip install -q --no-deps --force-reinstall .
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+# One torch thread per worker: two workers with two threads each would contend for two cores.
+test: lint types
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+
+test-slow: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m slow
+
+# The site, in docs/_build/html; a warning is an error.
+docs: install
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+# sdist and wheel, in dist/.
+dist: install
+	rm -rf build dist
+	$(BIN)/python -m build
+
+# One source of the version, the changelog and the upgrade notes that belong to it, and artefacts that PyPI takes.
+release-check: dist
+	$(BIN)/python tests/release.py dist
+	$(BIN)/twine check --strict dist/*
+
+# The fast tests against the installed wheel, in a new environment and without the repository.
+wheel-check: dist
+	PYTHON=$(BIN)/python sh tests/wheel_check.sh
+
+# The stock RL Zoo commands; the small-machine file has a `default` for ids without an entry.
+train: install
+	$(BIN)/rl_zoo3 train --algo qflex --env $(ENV) -n $(STEPS) --seed $(SEED) -f $(LOGS) -P \
+		-conf hyperparams/small/qflex.yml --eval-freq $$(( $(STEPS) / 10 )) --eval-episodes 20 --log-interval 200
+	$(BIN)/rl_zoo3 enjoy --algo qflex --env $(ENV) -f $(LOGS) --no-render -n 2000 --seed $(SEED)
+	$(BIN)/python -m sb3_qflex curve "$$(ls -td $(LOGS)/qflex/$(ENV)_* | head -n 1)"
+
+compare: install
+	$(BIN)/python -m sb3_qflex compare --env $(ENV) --steps $(STEPS) --seed $(SEED) -f $(LOGS)
+
+# Tables and figures of the speed of this machine, in docs/speed; half an hour. A short form: --quick.
+speed: install
+	$(BIN)/python -m sb3_qflex.benchmark speed --out docs/speed
+
+# Runs of a study (make study STUDY=pen); the same command goes on after it was stopped.
+STUDY ?= quick
+study: install
+	$(BIN)/python -m sb3_qflex.benchmark run $(STUDY)
