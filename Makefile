@@ -11,7 +11,7 @@ compare: STEPS ?= 60000
 SEED ?= 0
 LOGS ?= logs
 
-.PHONY: install lint types test test-slow train compare speed study chain
+.PHONY: install lint types test test-slow docs dist release-check wheel-check train compare speed study chain
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,24 @@ test: lint types
 
 test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m slow
+
+# The site, in docs/_build/html; a warning is an error.
+docs: install
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+# sdist and wheel, in dist/.
+dist: install
+	rm -rf build dist
+	$(BIN)/python -m build
+
+# One source of the version, the changelog and the upgrade notes that belong to it, and artefacts that PyPI takes.
+release-check: dist
+	$(BIN)/python tests/release.py dist
+	$(BIN)/twine check --strict dist/*
+
+# The fast tests against the installed wheel, in a new environment and without the repository.
+wheel-check: dist
+	PYTHON=$(BIN)/python sh tests/wheel_check.sh
 
 # The stock RL Zoo commands; the small-machine file has a `default` for ids without an entry.
 train: install

@@ -349,7 +349,7 @@ class QFlexPolicy(ShareablePolicy):
         """
         Rescale actions from [low, high] to [-1, 1].
 
-        :param action: In the Box of the environment, shape (..., *action_space.shape).
+        :param action: In the Box of the environment, shape ``(..., *action_space.shape)``.
         :return: float32, never outside [-1, 1].
         """
         low, high = self._bounds()
@@ -359,7 +359,7 @@ class QFlexPolicy(ShareablePolicy):
         """
         Rescale actions from [-1, 1] to [low, high].
 
-        :param scaled_action: Shape (..., *action_space.shape).
+        :param scaled_action: Shape ``(..., *action_space.shape)``.
         :return: In the Box's dtype, never outside it (SB3's formula can exceed ``high`` by rounding).
         """
         low, high = self._bounds()
