@@ -9,14 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sb3_qflex.checkpoint.callback import TrainingCheckpoint
+    from sb3_qflex.checkpoint.errors import CheckpointError
     from sb3_qflex.policies import QFlexPolicy
     from sb3_qflex.qflex import QFlex
 
 __version__ = (Path(__file__).parent / "version.txt").read_text().strip()
 
-__all__ = ["QFlex", "QFlexPolicy", "__version__"]
+__all__ = ["CheckpointError", "QFlex", "QFlexPolicy", "TrainingCheckpoint", "__version__"]
 
-_HOME = {"QFlex": "sb3_qflex.qflex", "QFlexPolicy": "sb3_qflex.policies"}
+_HOME = {
+    "CheckpointError": "sb3_qflex.checkpoint.errors",
+    "QFlex": "sb3_qflex.qflex",
+    "QFlexPolicy": "sb3_qflex.policies",
+    "TrainingCheckpoint": "sb3_qflex.checkpoint.callback",
+}
 
 
 def __getattr__(name: str) -> Any:
