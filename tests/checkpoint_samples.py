@@ -32,12 +32,15 @@ def everything(model: QFlex) -> dict[str, Any]:
     """Whatever makes a model go on as it does."""
     buffer = model.replay_buffer
     assert buffer is not None
+    replay = {**lasting_arrays(buffer), **changing_arrays(buffer)}
+    replay.pop("infos", None)  # holds wall-clock times
     return {
         "parameters": model.get_parameters(),
-        "replay": {**lasting_arrays(buffer), **changing_arrays(buffer)},
+        "replay": replay,
         "place": (buffer.pos, buffer.full, model.num_timesteps, model._n_updates, model._episode_num),
         "returns": [(one["r"], one["l"]) for one in model.ep_info_buffer],
         "last": model._last_obs,
+        "log": model._training_log.state(),
         "numpy": np.random.get_state()[1],
         "torch": th.get_rng_state(),
     }
