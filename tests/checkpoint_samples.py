@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch as th
-from small_models import small_model
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_qflex import QFlex, TrainingCheckpoint
+from sb3_qflex import QFlex
 from sb3_qflex.checkpoint.rows import changing_arrays, lasting_arrays
 
 MakeEnv = Callable[[], VecEnv]

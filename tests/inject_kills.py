@@ -37,7 +37,7 @@ from sb3_qflex.envs.planar_chain_vec import PlanarChainVecEnv
 
 EVERY, TOTAL, N_ENVS = 40, 2_000, 4
 # Longer than any resume takes: a child that says nothing for so long counts as hanging.
-PATIENCE = 120.0
+PATIENCE = 600.0
 
 
 @dataclass
@@ -149,9 +149,9 @@ def one_kill(folder: Path, step: mmap.mmap, rng: random.Random, counts: Counts) 
     return True
 
 
-def inject(kills: int, seed: int) -> Counts:
+def inject(kills: int, seed: int, counts: Counts) -> None:
     """Kill trainings until there are enough, then let the last one go on."""
-    counts, rng, step = Counts(), random.Random(seed), mmap.mmap(-1, 8)
+    rng, step = random.Random(seed), mmap.mmap(-1, 8)
     with tempfile.TemporaryDirectory() as folder:
         number = 0
         while counts.kills < kills and counts.failed == 0:
@@ -161,7 +161,6 @@ def inject(kills: int, seed: int) -> Counts:
         counts.failed += not heard(pipe, PATIENCE)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    return counts
 
 
 def record(counts: Counts, command: str) -> dict[str, object]:
@@ -190,7 +189,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     new_model().learn(40)  # imports what torch imports at the first update
-    counts = inject(args.kills, args.seed)
+    counts = Counts()
+    try:
+        inject(args.kills, args.seed, counts)
+    except KeyboardInterrupt:
+        print("Interrupted: the kills so far.")
     row = record(counts, f"python tests/inject_kills.py --kills {args.kills}")
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """A training that is broken off and resumed equals the one that was not, bit for bit."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -87,8 +88,8 @@ def test_resumed_equals_unbroken(make_env, options, tmp_path):
 
 
 def test_checkpoints_do_not_change_training(tmp_path):
-    plain = small_model(pendulum()).learn(100)
-    with_checkpoints = small_model(pendulum()).learn(100, TrainingCheckpoint(tmp_path, every=1))
+    plain = small_model(pendulum()).learn(40)
+    with_checkpoints = small_model(pendulum()).learn(40, TrainingCheckpoint(tmp_path, every=1))
     assert_equal(everything(with_checkpoints), everything(plain))
 
 
@@ -99,7 +100,7 @@ def test_a_file_that_monitor_writes_goes_on(tmp_path):
     small_model(make()).learn(35, TrainingCheckpoint(tmp_path / "checkpoint"))
     resumed = QFlex.resume(tmp_path / "checkpoint", make())
     resumed.learn(25, reset_num_timesteps=False)
-    rows = (tmp_path / "log/0.monitor.csv").read_text().splitlines()[2:]
+    rows = (tmp_path / "log/0.monitor.csv").read_text().splitlines()
     assert [row.split(",")[1] for row in rows] == ["10"] * 6
 
 
@@ -115,10 +116,7 @@ def test_without_replay_data_it_collects_first(tmp_path):
 class WithLock(BoxEnv):
     def __init__(self):
         super().__init__()
-        self.file = open(__file__)  # noqa: SIM115
-
-    def close(self):
-        self.file.close()
+        self.lock = threading.Lock()
 
 
 @pytest.mark.parametrize(

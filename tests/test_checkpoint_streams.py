@@ -30,7 +30,9 @@ def numbered(n_envs: int, steps: int, size: int, kind: type = ReplayBuffer, **kw
     return buffer
 
 
-@pytest.mark.parametrize("n_source, n_target, steps, size", [(4, 2, 10, 30), (2, 3, 10, 30), (3, 1, 25, 12), (1, 5, 9, 9)])
+@pytest.mark.parametrize(
+    "n_source, n_target, steps, size", [(4, 2, 10, 30), (2, 3, 10, 30), (3, 1, 25, 12), (1, 5, 9, 9)]
+)
 def test_streams_are_laid_end_to_end(n_source, n_target, steps, size):
     source = numbered(n_source, steps, size)
     kept = min(steps, size)

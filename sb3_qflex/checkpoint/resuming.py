@@ -134,9 +134,7 @@ def _take_buffer(model: QFlex, buffer: ReplayBuffer, manifest: Manifest, goes_on
             cut_streams(buffer)
         model.replay_buffer = buffer
         rows = manifest.segments[-1].stop if manifest.segments else 0
-        model.checkpoint_lineage = Lineage(
-            manifest.run, manifest.num_timesteps, buffer, rows, list(manifest.segments)
-        )
+        model.checkpoint_lineage = Lineage(manifest.run, manifest.num_timesteps, buffer, rows, list(manifest.segments))
         return
     model.replay_buffer = model.make_replay_buffer()
     dropped = relay(buffer, model.replay_buffer)

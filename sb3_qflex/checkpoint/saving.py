@@ -121,9 +121,7 @@ def _write_files(model: QFlex, path: Path, content: Content, env: VecEnv) -> Non
         write_index(path / REPLAY, model.replay_buffer)
 
 
-def _append_rows(
-    model: QFlex, folder: CheckpointFolder, lineage: Lineage, number: int
-) -> tuple[int, list[Segment]]:
+def _append_rows(model: QFlex, folder: CheckpointFolder, lineage: Lineage, number: int) -> tuple[int, list[Segment]]:
     """Write the rows that are not in a segment yet; returns how many there were ever, and all needed segments."""
     buffer = model.replay_buffer
     assert buffer is not None
