@@ -36,7 +36,9 @@ def dump(layers: Sequence[Any], inner: Any = None) -> bytes:
     :param inner: What the innermost layer wraps, if that is not to be written.
     :raises NotSavableError: If an attribute cannot be pickled.
     """
-    known = {id(layer): (index, None) for index, layer in enumerate([*layers, inner])}
+    known: dict[int, tuple[int, str | None]] = {
+        id(layer): (index, None) for index, layer in enumerate([*layers, inner])
+    }
     for index, layer in enumerate(layers):
         known |= {id(vars(layer)[name]): (index, name) for name in _KEPT if vars(layer).get(name) is not None}
     file = io.BytesIO()
@@ -67,7 +69,7 @@ def _names(layers: Sequence[Any]) -> list[str]:
     return [f"{type(layer).__module__}.{type(layer).__qualname__}" for layer in layers]
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(cloudpickle.Pickler):
     def __init__(self, file: io.BytesIO, known: dict[int, tuple[int, str | None]]) -> None:
         super().__init__(file)
         self._known = known
