@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sb3_qflex.analysis.callback import DiagnosticsCallback
+    from sb3_qflex.checkpoint.callback import TrainingCheckpoint
+    from sb3_qflex.checkpoint.errors import CheckpointError
     from sb3_qflex.policies import QFlexPolicy
     from sb3_qflex.qflex import QFlex
 
 __version__ = (Path(__file__).parent / "version.txt").read_text().strip()
 
-__all__ = ["DiagnosticsCallback", "QFlex", "QFlexPolicy", "__version__"]
+__all__ = ["CheckpointError", "DiagnosticsCallback", "QFlex", "QFlexPolicy", "TrainingCheckpoint", "__version__"]
 
 _HOME = {
+    "CheckpointError": "sb3_qflex.checkpoint.errors",
     "DiagnosticsCallback": "sb3_qflex.analysis.callback",
     "QFlex": "sb3_qflex.qflex",
     "QFlexPolicy": "sb3_qflex.policies",
+    "TrainingCheckpoint": "sb3_qflex.checkpoint.callback",
 }
 
 

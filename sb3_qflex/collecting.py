@@ -3,9 +3,13 @@
 import io
 import pathlib
 import warnings
-from typing import Any, TypeVar, cast
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -15,7 +19,14 @@ from stable_baselines3.common.vec_env.patch_gym import _patch_env
 
 from sb3_qflex import replay, validation
 
+if TYPE_CHECKING:
+    from sb3_qflex.checkpoint.saving import Lineage
+
 SelfCollecting = TypeVar("SelfCollecting", bound="CollectingAlgorithm")
+
+
+class StopTrainingError(Exception):
+    """Raised by a callback in ``on_rollout_start``: ``learn`` ends there, with every step stored and learned from."""
 
 
 class CollectingAlgorithm(OffPolicyAlgorithm):
@@ -27,6 +38,12 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
 
     # Environment steps after which updates begin; see _schedule_updates.
     _updates_from: int
+    # Open while learn() runs: what callbacks put there is undone however it ends.
+    while_learning: ExitStack | None = None
+    # What a resumed model still has to restore once learn() is set up, since setting up disturbs it.
+    at_learning_start: Callable[[], None] | None = None
+    # Which checkpoint the model comes from or has last left, see TrainingCheckpoint.
+    checkpoint_lineage: "Lineage | None" = None
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
@@ -49,7 +66,17 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         assert isinstance(callback, BaseCallback)
-        callback.on_training_start(locals(), globals())
+        with ExitStack() as self.while_learning:
+            callback.on_training_start(locals(), globals())
+            if self.at_learning_start is not None:
+                self.at_learning_start()
+                self.at_learning_start = None
+            with suppress(StopTrainingError):
+                self._learn_until(total_timesteps, callback, log_interval)
+            callback.on_training_end()
+        return self
+
+    def _learn_until(self, total_timesteps: int, callback: BaseCallback, log_interval: int) -> None:
         assert self.env is not None and self.replay_buffer is not None  # _setup_learn saw to them
         train_freq = cast(TrainFreq, self.train_freq)  # _setup_model converted it
         while self.num_timesteps < total_timesteps:
@@ -68,8 +95,6 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
                 gradient_steps = self.gradient_steps if self.gradient_steps >= 0 else rollout.episode_timesteps
                 if gradient_steps > 0:
                     self.train(batch_size=self.batch_size, gradient_steps=gradient_steps)
-        callback.on_training_end()
-        return self
 
     def _setup_learn(
         self,
@@ -83,19 +108,39 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
             raise ValueError("Training needs an environment: pass env= to load(), or call set_env() first.")
         new_buffer = self.replay_buffer is None
         if new_buffer:
-            self.replay_buffer = replay.make_replay_buffer(
-                self.replay_buffer_class,
-                self.replay_buffer_kwargs,
-                self.buffer_size,
-                self.env,
-                self.device,
-                self.optimize_memory_usage,
-                self.n_steps,
-                self.gamma,
-            )
+            self.replay_buffer = self.make_replay_buffer()
+        goes_on = not reset_num_timesteps and self._last_obs is not None
+        action_noise = deepcopy(self.action_noise)
         prepared = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, *args, **kwargs)
+        if goes_on and type(action_noise) is type(self.action_noise):
+            # SB3 resets it; but the episodes go on, and so does a noise that has a state.
+            self.action_noise = action_noise
+        if reset_num_timesteps:
+            self.at_learning_start = None
         self._schedule_updates(new_buffer, reset_num_timesteps)
         return prepared
+
+    def make_replay_buffer(self, n_envs: int | None = None) -> ReplayBuffer:
+        """
+        Allocate an empty replay buffer as the model's arguments say.
+
+        :param n_envs: Environments whose transitions it holds, if not those of the model.
+        """
+        assert self.env is not None
+        return replay.make_replay_buffer(
+            self.replay_buffer_class,
+            self.replay_buffer_kwargs,
+            self.buffer_size,
+            self.env,
+            self.device,
+            self.optimize_memory_usage,
+            self.n_steps,
+            self.gamma,
+            n_envs,
+        )
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "while_learning", "at_learning_start", "checkpoint_lineage"]
 
     def _schedule_updates(self, new_buffer: bool, reset_num_timesteps: bool) -> None:
         """Decide from which step on there are enough transitions to learn from."""

@@ -1,5 +1,7 @@
 """What QFlex logs: means accumulated on the device, and diagnostics of the flow on one batch."""
 
+from typing import Any
+
 import torch as th
 from stable_baselines3.common.type_aliases import PyTorchObs
 
@@ -83,6 +85,17 @@ class TrainingLog:
         :param num_timesteps: Environment steps so far.
         """
         self._n_updates, self._num_timesteps = n_updates, num_timesteps
+
+    def state(self) -> dict[str, Any]:
+        """What was gathered since the last dump, for :meth:`restore`."""
+        return {**vars(self), "means": vars(self.means)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """
+        :param state: What :meth:`state` gave; tensors on the device of the model.
+        """
+        vars(self).update({name: value for name, value in state.items() if name != "means"})
+        vars(self.means).update(state["means"])
 
     def values(self, policy: QFlexPolicy, n_updates: int, num_timesteps: int) -> dict[str, float]:
         """

@@ -14,7 +14,8 @@ def write_atomically(
     """
     Write a file aside, flush it to disk, and rename it into place.
 
-    A crash at any moment leaves the previous file whole. A missing folder is created, as SB3's ``save`` does.
+    A crash at any moment, also of the machine, leaves the previous file whole or the new one. A missing folder is
+    created, as SB3's ``save`` does.
 
     :param path: Target; gets the suffix if it has none.
     :param write: Writes the content to an open file.
@@ -36,10 +37,24 @@ def write_atomically(
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
+        sync(target.parent)
     except BaseException:
         pathlib.Path(temporary).unlink(missing_ok=True)
         raise
     return target
+
+
+def sync(path: str | pathlib.Path) -> None:
+    """
+    Wait until the disk has a file's content, or a folder's names.
+
+    :param path: Of the file or folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _umask() -> int:

@@ -278,6 +278,17 @@ class QFlexPolicy(ShareablePolicy):
         self._predicted_coordinates = 0
         return share
 
+    def clamped(self) -> tuple[int, int]:
+        """Coordinates predicted since the last :meth:`pop_clamped_share` that had to be clamped, and all of them."""
+        return int(self.clamp_count.item()), self._predicted_coordinates
+
+    def restore_clamped(self, counts: tuple[int, int]) -> None:
+        """
+        :param counts: What :meth:`clamped` gave.
+        """
+        self.clamp_count.fill_(counts[0])
+        self._predicted_coordinates = counts[1]
+
     def update_preconditioner(self, gradient: th.Tensor) -> None:
         """
         Running average of the "rms" metric; nothing for the others.

@@ -1,6 +1,7 @@
 """The QFlex algorithm inside Stable-Baselines3: what it is made of, and in which order its steps run."""
 
 import io
+import os
 import pathlib
 from collections.abc import Iterable
 from typing import Any, ClassVar, Never, TypeVar
@@ -352,6 +353,26 @@ class QFlex(CollectingAlgorithm):
         :return: The file.
         """
         return export.export_torchscript(self, path, **options)
+
+    @classmethod
+    def resume(cls: type[SelfQFlex], folder: str | os.PathLike[str], env: GymEnv, device: th.device | str = "auto",
+               custom_objects: dict[str, Any] | None = None) -> SelfQFlex:  # fmt: skip
+        """
+        Go on from the last checkpoint that a ``TrainingCheckpoint`` left, as if training had never stopped::
+
+            model = QFlex.resume(folder, env)
+            model.learn(total - model.num_timesteps, TrainingCheckpoint(folder), reset_num_timesteps=False)
+
+        :param folder: The checkpoint folder
+        :param env: A new training environment, made and wrapped as before; it is put where the old one was
+        :param device: Device on which the code should run
+        :param custom_objects: as in ``load``
+        :raises CheckpointError: if there is no checkpoint that loads, the folder is in use, or the environment does not
+            fit
+        """
+        from sb3_qflex.checkpoint.resuming import resume  # which builds on this class
+
+        return resume(cls, folder, env, device, custom_objects)
 
     def _excluded_save_params(self) -> list[str]:
         own = ["actor", "critic", "field", "ent_coef_tensor", "_guard", "_training_log"]

@@ -116,6 +116,7 @@ def make_replay_buffer(
     optimize_memory_usage: bool,
     n_steps: int,
     gamma: float,
+    n_envs: int | None = None,
 ) -> ReplayBuffer:
     """
     Allocate the replay buffer of a checked combination.
@@ -128,6 +129,7 @@ def make_replay_buffer(
     :param optimize_memory_usage: Whether each observation is stored once.
     :param n_steps: Steps of the return.
     :param gamma: Discount factor.
+    :param n_envs: Environments whose transitions it holds, if not those of ``env``.
     """
     buffer_class = replay_buffer_class(given, env.observation_space, n_steps)
     kwargs = dict(kwargs)
@@ -140,7 +142,7 @@ def make_replay_buffer(
         env.observation_space,
         env.action_space,
         device=device,
-        n_envs=env.num_envs,
+        n_envs=n_envs or env.num_envs,
         optimize_memory_usage=optimize_memory_usage,
         **kwargs,
     )

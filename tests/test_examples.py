@@ -33,3 +33,12 @@ def test_example(name, options, tmp_path, monkeypatch, capsys):
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     assert "model in model.zip" in capsys.readouterr().out
     assert QFlex.load("model", device="cpu").num_timesteps >= 12
+
+
+def test_resume_training_started_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for steps in ("105", "110"):
+        monkeypatch.setattr(sys, "argv", ["resume_training", "--steps", steps, "--output", "model"])
+        runpy.run_path(str(EXAMPLES / "resume_training.py"), run_name="__main__")
+    assert "going on from step 105" in capsys.readouterr().out
+    assert QFlex.load("model", device="cpu").num_timesteps == 110

@@ -93,6 +93,24 @@ class PlanarChainVecEnv(VecEnv):
             observations = self._start()
         return observations, -distances.astype(np.float32), np.full(self.num_envs, done), infos
 
+    def get_state(self) -> dict[str, Any]:
+        """
+        :return: State of all copies, for :meth:`set_state` of an object with the same arguments
+        """
+        generators = [generator.bit_generator.state for generator in self._generators]
+        return {"angles": self.angles, "targets": self.targets, "steps": self._steps, "generators": generators}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """
+        Put all copies where others were; no reset is needed.
+
+        :param state: What :meth:`get_state` gave
+        """
+        self.angles, self.targets = np.array(state["angles"]), np.array(state["targets"])
+        self._steps = state["steps"]
+        for generator, saved in zip(self._generators, state["generators"], strict=True):
+            generator.bit_generator.state = saved
+
     def close(self) -> None:
         """Nothing to release."""
 

@@ -16,6 +16,10 @@ class WorkerDiedError(RuntimeError):
     """A worker (process or Ray actor) is gone: killed, crashed, or lost with its machine."""
 
 
+class NotSavableError(RuntimeError):
+    """The state of an environment cannot be written down, or not be given to the one at hand; the message says why."""
+
+
 @dataclass(frozen=True)
 class ErrorReport:
     """

@@ -25,6 +25,7 @@ from sb3_qflex.vec_env.layout import Batch, BatchLayout
 from sb3_qflex.vec_env.worker import EnvGroup, Reply
 
 _KILL_SECONDS = 5.0
+_PROCESS_NAME = "vec-env-worker-"
 
 
 class ProcessWorker:
@@ -44,7 +45,7 @@ class ProcessWorker:
         # A worker forked later must not keep this end open, or the worker here would never see it close.
         util.register_after_fork(self._connection, Connection.close)
         self._process = context.Process(  # type: ignore[attr-defined]
-            target=run, args=(remote,), name=f"vec-env-worker-{index}", daemon=True
+            target=run, args=(remote,), name=f"{_PROCESS_NAME}{index}", daemon=True
         )
         try:
             self._process.start()
@@ -130,11 +131,16 @@ class ProcessWorker:
     def stop(self, seconds: float) -> None:
         """See ``Worker``."""
         self._process.join(seconds)
-        for end in (self._process.terminate, self._process.kill):
-            if self._process.is_alive():
-                end()
-                self._process.join(_KILL_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join(_KILL_SECONDS)
         self._connection.close()
+
+
+def _kill_left() -> None:
+    for process in mp.active_children():
+        if process.name.startswith(_PROCESS_NAME):
+            process.kill()
 
 
 def run(connection: Connection) -> None:
@@ -143,8 +149,10 @@ def run(connection: Connection) -> None:
 
     :param connection: to the ``ProcessWorker``
     """
-    # Ctrl-C reaches the whole group of processes; the asking one decides what becomes of the workers.
+    # Ctrl-C, and SIGTERM of a job scheduler, reach the whole group of processes; the asking one, which may have a
+    # checkpoint to take first, decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Nothing is sent while environments are built: what there is to read is the end of the connection, or "close".
     group = EnvGroup(is_abandoned=connection.poll)
     # Either error: the other end is closed, as its process ended or dropped the VecEnv.
@@ -199,6 +207,8 @@ class ProcessBackend:
 
     def start(self, env_fns: list[bytes], rows: list[slice]) -> Iterator[ProcessWorker]:
         """See ``Backend``."""
+        # Before multiprocessing waits at exit for its daemons: workers take no notice of its SIGTERM.
+        util.Finalize(None, _kill_left, exitpriority=0)
         for index, (pickled, worker_rows) in enumerate(zip(env_fns, rows, strict=True)):
             yield ProcessWorker(self._context, pickled, index, worker_rows)
 

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from sb3_qflex.vec_env import env_state
 from sb3_qflex.vec_env.errors import ErrorReport
 from sb3_qflex.vec_env.infos import EPISODE, MYOSUITE_SUCCESS, SUCCESS, encode_scalar, scalar, success
 from sb3_qflex.vec_env.layout import Batch
@@ -174,6 +175,21 @@ class EnvGroup:
         :param kwargs: keyword arguments
         """
         return [env.get_wrapper_attr(name)(*args, **kwargs) for env in self._each(indices)]
+
+    def get_state(self, indices: Sequence[int]) -> list[bytes]:
+        """
+        :param indices: of the environments within the worker
+        """
+        return [env_state.dump(env_state.env_layers(env)) for env in self._each(indices)]
+
+    def set_state(self, indices: Sequence[int], state: bytes) -> list[None]:
+        """
+        :param indices: of the environments within the worker
+        :param state: as ``get_state`` of a like environment gave it
+        """
+        for env in self._each(indices):
+            env_state.restore(env_state.env_layers(env), state)
+        return [None] * len(indices)
 
     def is_wrapped(self, indices: Sequence[int], wrapper_class: type[gym.Wrapper]) -> list[bool]:
         """

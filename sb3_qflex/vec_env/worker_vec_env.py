@@ -222,6 +222,23 @@ class WorkerVecEnv(VecEnv):
         """
         return self._ask(indices, "is_wrapped", wrapper_class)
 
+    def get_state(self) -> list[bytes]:
+        """
+        :return: the state of each environment with its wrappers, for ``set_state`` of a like ``WorkerVecEnv``
+        :raises NotSavableError: if an environment holds something that cannot be pickled
+        """
+        return self._ask(None, "get_state")
+
+    def set_state(self, states: Sequence[bytes]) -> None:
+        """
+        Put the environments where others of the same kind were; no reset is needed.
+
+        :param states: one per environment, as ``get_state`` gave them
+        :raises NotSavableError: if the environments have other wrappers
+        """
+        for index, state in enumerate(states):
+            self._ask(index, "set_state", state)
+
     def get_images(self) -> Sequence[np.ndarray | None]:
         """
         :return: one RGB image per environment, None if the render mode is not "rgb_array"

@@ -1,0 +1,186 @@
+"""The callback that takes checkpoints."""
+
+import logging
+import os
+from pathlib import Path
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+from sb3_qflex import validation
+from sb3_qflex.checkpoint.errors import CheckpointError
+from sb3_qflex.checkpoint.layout import CheckpointFolder
+from sb3_qflex.checkpoint.saving import Content, Lineage, save
+from sb3_qflex.checkpoint.signals import StopSignals
+from sb3_qflex.collecting import StopTrainingError
+from sb3_qflex.qflex import QFlex
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingCheckpoint(BaseCallback):
+    """
+    Keeps a checkpoint from which :meth:`QFlex.resume` goes on as if training had never stopped.
+
+    Unlike SB3's ``CheckpointCallback``, which leaves models behind for later use, it saves all that training goes on
+    from, together: networks and optimizers, statistics of ``VecNormalize``, step counts, replay data, random states and
+    the environments where they can be pickled. The folder always holds the last two of them; being killed at any moment
+    leaves at least the one before.
+
+    Checkpoints are taken between two rollouts: every so many steps, at the end of ``learn``, and on SIGTERM or SIGINT,
+    after which ``learn`` returns as at its end. The second such signal does what it would have done without the
+    callback. Outside Python's main thread signals are left alone.
+
+    :param folder: Where to keep them: a new or empty folder, or that of the training the model was resumed from
+    :param every: Environment steps (of all environments together) between two checkpoints, at least 1
+    :param replay: Whether to save the replay buffer; without it a resumed model first collects ``learning_starts``
+        transitions with its own policy
+    :param environments: Whether to save the environments' states where possible; otherwise they start new episodes
+    :param on_error: When a checkpoint at the interval cannot be written: "raise", or "log" the error and go on
+    :param verbose: Verbosity level: 0 for no output, 1 to print each checkpoint
+    :raises ValueError: For values out of range
+    :raises CheckpointError: At the start of training, if the folder is in use, holds something else or another training
+    """
+
+    model: QFlex
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        every: int = 10_000,
+        replay: bool = True,
+        environments: bool = True,
+        on_error: str = "raise",
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(verbose)
+        validation.check_count("every", every)
+        validation.check_choice("on_error", on_error, ("raise", "log"))
+        self.folder = CheckpointFolder(folder)
+        self.every = every
+        self.on_error = on_error
+        self._content = Content(replay, environments)
+        self._signals = StopSignals()
+        self._last_attempt = 0
+        # Between the start of training and its end; RL Zoo calls on_training_end twice.
+        self._active = False
+        self._in_rollout = False
+
+    @staticmethod
+    def exists(folder: str | os.PathLike[str]) -> bool:
+        """
+        Whether a folder holds a checkpoint to resume from, so that a script can simply be started again.
+
+        :param folder: The folder
+        """
+        return bool(CheckpointFolder(folder).numbers())
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.folder.path
+
+    def _init_callback(self) -> None:
+        if not isinstance(self.model, QFlex):
+            raise CheckpointError(
+                f"TrainingCheckpoint works with QFlex, not with {type(self.model).__name__}: use SB3's "
+                "CheckpointCallback there."
+            )
+
+    def _on_training_start(self) -> None:
+        undo = self.model.while_learning
+        assert undo is not None
+        try:
+            self.folder.create()
+            undo.enter_context(self.folder.lock(write=True))
+            self._join()
+            self.folder.clean()
+        except OSError as error:
+            raise CheckpointError(
+                f"Checkpoints cannot be written to {self.path}: {error.strerror or error}. Nothing was trained yet."
+            ) from error
+        self._signals = undo.enter_context(StopSignals())
+        undo.callback(self._end)
+        self._active, self._in_rollout = True, False
+        self._last_attempt = self.model.num_timesteps
+
+    def _end(self) -> None:
+        self._active = False
+
+    def _join(self) -> None:
+        """Make sure that the folder is new, or goes on with this model's training."""
+        run, lineage = self.folder.run(), self.model.checkpoint_lineage
+        if not self.folder.numbers():
+            self.model.checkpoint_lineage = Lineage(run, self.model.num_timesteps)
+        elif lineage is None or lineage.run != run:
+            raise CheckpointError(
+                f"{self.path} holds the checkpoints of another training. To go on with it, start from "
+                f"QFlex.resume({str(self.path)!r}, env); otherwise give another folder. Nothing is overwritten."
+            )
+        elif self.model.num_timesteps < lineage.num_timesteps:
+            raise CheckpointError(
+                f"{self.path} has a checkpoint of step {lineage.num_timesteps}, and the model counts from step "
+                f"{self.model.num_timesteps} again: pass reset_num_timesteps=False to learn(), or give another folder."
+            )
+
+    def _on_rollout_start(self) -> None:
+        if self._signals.received is not None:
+            self._save()
+            print(f"{self._signals.received.name}: training stops at step {self.model.num_timesteps}.", flush=True)
+            raise StopTrainingError
+        self._in_rollout = True
+        if self.model.num_timesteps - self._last_attempt >= self.every:
+            self._last_attempt = self.model.num_timesteps
+            self._save_at_interval()
+
+    def _on_rollout_end(self) -> None:
+        self._in_rollout = False
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        if not self._active:
+            return
+        if self._in_rollout:
+            # Another callback ended training after a step that was not stored: the environments are one step ahead.
+            self.model._last_obs = None
+        if self._is_new():
+            self._save()
+
+    def _is_new(self) -> bool:
+        lineage = self.model.checkpoint_lineage
+        return not self.folder.numbers() or lineage is None or lineage.num_timesteps != self.model.num_timesteps
+
+    def _save_at_interval(self) -> None:
+        try:
+            self._save()
+        except CheckpointError as error:
+            if self.on_error == "raise":
+                raise
+            logger.error("%s Training goes on.", error)
+
+    def _save(self) -> None:
+        content = self._content
+        if self.model._last_obs is None:
+            content = Content(content.replay, environments=False)
+        try:
+            manifest = save(self.model, self.folder, content)
+        except OSError as error:
+            raise CheckpointError(self._why_not(error)) from error
+        if content.environments and not manifest.environments:
+            # It would fail again each time, and the log has said so.
+            self._content = Content(content.replay, environments=False)
+        if self.verbose >= 1:
+            print(f"Checkpoint of step {manifest.num_timesteps} in {self.folder.generation(manifest.generation)}")
+
+    def _why_not(self, error: OSError) -> str:
+        lineage = self.model.checkpoint_lineage
+        there = (
+            f"The checkpoint of step {lineage.num_timesteps} is whole"
+            if lineage is not None and self.folder.numbers()
+            else "There is no earlier one"
+        )
+        return (
+            f"The checkpoint of step {self.model.num_timesteps} cannot be written to {self.path}: "
+            f"{error.strerror or error}. {there}. Make room, or writable, and go on with QFlex.resume()."
+        )

@@ -1,0 +1,100 @@
+"""The states of a ``VecEnv``'s environments and wrappers, where they can be written down."""
+
+import copy
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecNormalize, unwrap_vec_normalize
+
+from sb3_qflex.vec_env import env_state
+from sb3_qflex.vec_env.errors import NotSavableError
+
+# Models of simulators are part of the state, once for each environment.
+_LIMIT_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class EnvironmentStates:
+    """
+    :param wrappers: Of the ``VecEnvWrapper`` layers, with the statistics of ``VecNormalize``.
+    :param environments: One for each environment, or what the ``VecEnv``'s own ``get_state`` gave.
+    """
+
+    wrappers: bytes
+    environments: Any
+
+
+def get_states(venv: VecEnv) -> EnvironmentStates:
+    """
+    :param venv: The training environment.
+    :raises NotSavableError: If an environment or wrapper cannot be pickled or is too large.
+    """
+    wrappers, base = _vec_layers(venv)
+    states = EnvironmentStates(env_state.dump(wrappers, base), _get(base))
+    if isinstance(states.environments, list) and sum(map(len, states.environments)) > _LIMIT_BYTES:
+        raise NotSavableError(f"the states of the {base.num_envs} environments take more than {_LIMIT_BYTES} bytes")
+    return states
+
+
+def _get(base: VecEnv) -> Any:
+    if hasattr(base, "get_state"):
+        return base.get_state()
+    if isinstance(base, DummyVecEnv):
+        return [env_state.dump(env_state.env_layers(env)) for env in base.envs]
+    raise NotSavableError(
+        f"{type(base).__name__} gives no access to the states of its environments; DummyVecEnv and "
+        "sb3_qflex.vec_env.WorkerVecEnv do"
+    )
+
+
+def set_states(venv: VecEnv, states: EnvironmentStates) -> None:
+    """
+    :param venv: A training environment like the one that was saved.
+    :param states: Of that one.
+    :raises NotSavableError: If it is another kind of environment; it then needs a reset.
+    """
+    wrappers, base = _vec_layers(venv)
+    try:
+        env_state.restore(wrappers, states.wrappers, base)
+        if hasattr(base, "set_state"):
+            base.set_state(states.environments)
+        elif isinstance(base, DummyVecEnv):
+            for env, state in zip(base.envs, states.environments, strict=True):
+                env_state.restore(env_state.env_layers(env), state)
+        else:
+            raise NotSavableError(f"{type(base).__name__} gives no access to its environments")
+    except NotSavableError:
+        raise
+    except Exception as error:
+        # Whatever unpickling raises where a class has moved, or the VecEnv is of another kind.
+        raise NotSavableError(f"the saved states do not fit: {error!r}") from error
+
+
+def _vec_layers(venv: VecEnv) -> tuple[list[VecEnvWrapper], VecEnv]:
+    wrappers: list[VecEnvWrapper] = []
+    while isinstance(venv, VecEnvWrapper):
+        wrappers.append(venv)
+        venv = venv.venv
+    return wrappers, venv
+
+
+def restore_statistics(venv: VecEnv, saved: bytes | None) -> str | None:
+    """
+    Give the saved statistics to the environment's ``VecNormalize``.
+
+    :param venv: The training environment.
+    :param saved: A pickled ``VecNormalize``, None if there was none.
+    :return: What is wrong: one has a ``VecNormalize`` and the other not. None if nothing is.
+    """
+    present = unwrap_vec_normalize(venv)
+    if (present is None) != (saved is None):
+        return (
+            f"The training was {'without' if saved is None else 'with'} VecNormalize, and the given environment "
+            f"is {'without' if present is None else 'with'} it: wrap it as before. Its statistics come from the "
+            "checkpoint."
+        )
+    if present is not None and saved is not None:
+        loaded: VecNormalize = pickle.loads(saved)
+        present.obs_rms, present.ret_rms = (copy.deepcopy(one) for one in (loaded.obs_rms, loaded.ret_rms))
+    return None

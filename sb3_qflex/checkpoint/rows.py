@@ -1,0 +1,125 @@
+"""
+A replay buffer as rows on disk.
+
+A row is what one vector step stored: one transition of every environment. Rows are counted from the first that the
+training stored; SB3's ring of B rows holds row r at index r mod B. Most arrays of a row never change again, so that a
+checkpoint appends the new rows only; ``dones``, ``timeouts`` and HER's bookkeeping do, and are written whole.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
+
+# Rows of a segment are in memory twice while they are loaded.
+_SEGMENT_BYTES = 256 * 2**20
+
+Arrays = dict[str, np.ndarray]
+
+
+def lasting_arrays(buffer: ReplayBuffer) -> Arrays:
+    """
+    :param buffer: A replay buffer.
+    :return: By name, its arrays (B, environments, ...) whose rows never change once stored.
+    """
+    arrays: Arrays = {"actions": buffer.actions, "rewards": buffer.rewards}
+    for name in ("observations", "next_observations"):
+        value: Any = getattr(buffer, name, None)  # no next_observations with optimize_memory_usage
+        if isinstance(value, dict):
+            arrays |= {f"{name}/{key}": array for key, array in value.items()}
+        elif value is not None:
+            arrays[name] = value
+    if isinstance(buffer, HerReplayBuffer) and buffer.copy_info_dict:
+        arrays["infos"] = buffer.infos
+    return arrays
+
+
+def changing_arrays(buffer: ReplayBuffer) -> Arrays:
+    """
+    :param buffer: A replay buffer.
+    :return: By name, its small arrays (B, environments) whose rows may change later.
+    """
+    arrays: Arrays = {"dones": buffer.dones, "timeouts": buffer.timeouts}
+    if isinstance(buffer, HerReplayBuffer):
+        arrays |= {"ep_start": buffer.ep_start, "ep_length": buffer.ep_length}
+    return arrays
+
+
+def pieces(buffer: ReplayBuffer, first: int, stop: int) -> Iterator[tuple[int, int]]:
+    """
+    Divide rows into ranges that lie in one piece in the ring and are not too large.
+
+    :param buffer: The replay buffer.
+    :param first: First row.
+    :param stop: One past the last row, at most B more.
+    :return: First and one past the last row of each range.
+    """
+    row_bytes = sum(array[:1].nbytes for array in lasting_arrays(buffer).values())
+    limit = max(1, _SEGMENT_BYTES // row_bytes)
+    while first < stop:
+        end = min(stop, first + limit, first + buffer.buffer_size - first % buffer.buffer_size)
+        yield first, end
+        first = end
+
+
+def write_rows(path: Path, buffer: ReplayBuffer, first: int, stop: int) -> None:
+    """
+    :param path: File to write.
+    :param buffer: The replay buffer.
+    :param first: First row.
+    :param stop: One past the last row, in one piece with the first.
+    """
+    start = first % buffer.buffer_size
+    here = slice(start, start + stop - first)
+    with path.open("wb") as file:
+        np.savez(file, **{name: array[here] for name, array in lasting_arrays(buffer).items()})  # type: ignore[arg-type]
+
+
+def read_rows(path: Path, buffer: ReplayBuffer, first: int, oldest: int) -> None:
+    """
+    :param path: File of a segment.
+    :param buffer: Receives the rows, at their places in the ring.
+    :param first: First row of the segment.
+    :param oldest: Rows before it are left out.
+    """
+    with np.load(path, allow_pickle=isinstance(buffer, HerReplayBuffer)) as segment:
+        for name, array in lasting_arrays(buffer).items():
+            rows = segment[name][max(oldest - first, 0) :]
+            start = max(oldest, first) % buffer.buffer_size
+            array[start : start + len(rows)] = rows
+
+
+def write_index(path: Path, buffer: ReplayBuffer) -> None:
+    """
+    Write what is not in segments: positions, and the arrays that may change.
+
+    :param path: File to write.
+    :param buffer: The replay buffer.
+    """
+    index = {name: array[: buffer.size()] for name, array in changing_arrays(buffer).items()}
+    index |= {"pos": np.array(buffer.pos), "full": np.array(buffer.full)}
+    if buffer.optimize_memory_usage:
+        # Holds the next observation of the last transition.
+        index["observations_at_pos"] = buffer.observations[buffer.pos]
+    if isinstance(buffer, HerReplayBuffer):
+        index["current_ep_start"] = buffer._current_ep_start
+    with path.open("wb") as file:
+        np.savez(file, **index)  # type: ignore[arg-type]
+
+
+def read_index(path: Path, buffer: ReplayBuffer) -> None:
+    """
+    :param path: What :func:`write_index` wrote.
+    :param buffer: An empty buffer of the same shape, whose rows are already read.
+    """
+    with np.load(path) as index:
+        buffer.pos, buffer.full = int(index["pos"]), bool(index["full"])
+        for name, array in changing_arrays(buffer).items():
+            array[: buffer.size()] = index[name]
+        if buffer.optimize_memory_usage:
+            buffer.observations[buffer.pos] = index["observations_at_pos"]
+        if isinstance(buffer, HerReplayBuffer):
+            buffer._current_ep_start = index["current_ep_start"]
