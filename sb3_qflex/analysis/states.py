@@ -36,7 +36,7 @@ def visited_states(policy: QFlexPolicy, env: VecEnv, n_states: int, seed: int) -
     if isinstance(obs, dict):
         chosen: VecEnvObs = {key: np.concatenate([one[key] for one in seen])[kept] for key in obs}  # type: ignore
     else:
-        chosen = np.concatenate(seen)[kept]
+        chosen = np.concatenate(seen)[kept]  # type: ignore[arg-type]
     return policy.obs_to_tensor(chosen)[0]  # type: ignore[arg-type]
 
 

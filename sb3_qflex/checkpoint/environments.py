@@ -96,5 +96,5 @@ def restore_statistics(venv: VecEnv, saved: bytes | None) -> str | None:
         )
     if present is not None and saved is not None:
         loaded: VecNormalize = pickle.loads(saved)
-        present.obs_rms, present.ret_rms = (copy.deepcopy(one) for one in (loaded.obs_rms, loaded.ret_rms))
+        present.obs_rms, present.ret_rms = copy.deepcopy(loaded.obs_rms), copy.deepcopy(loaded.ret_rms)
     return None

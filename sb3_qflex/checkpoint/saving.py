@@ -75,7 +75,7 @@ def save(model: QFlex, folder: CheckpointFolder, content: Content) -> Manifest:
     lineage, env = model.checkpoint_lineage, model.get_env()
     assert lineage is not None and env is not None
     number = max(folder.numbers(), default=0) + 1
-    rows, segments = lineage.rows, []
+    rows, segments = lineage.rows, list[Segment]()
     try:
         if content.replay:
             rows, segments = _append_rows(model, folder, lineage, number)

@@ -36,8 +36,9 @@ class MyoTask(gym.Wrapper, RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, written=tuple(written))
         gym.Wrapper.__init__(self, env)
         self.divergences = 0
-        self._body: Any = env.unwrapped
-        self._written = {name: getattr(self._body.model, name).copy() for name in written}
+        body: Any = env.unwrapped
+        self._body = body
+        self._written = {name: getattr(body.model, name).copy() for name in written}
         self._last_observation: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
 
     def reset(
