@@ -2,7 +2,8 @@
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sb3_qflex.benchmark.study.execution import Execution
@@ -34,18 +35,20 @@ class Runner:
 
     def run(self) -> None:
         """Make all runs; one that fails does not stop the others. All processes end with this one."""
-        for name in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(name, _interrupt)
         self._line.note(f"{len(self._runs)} runs, {len(self._done)} of them done before; {self._jobs} at a time")
-        try:
-            while self._waiting or self._active:
-                self._start_next()
-                time.sleep(_PAUSE)
-                self._collect()
-                self._report()
-        finally:
-            for execution in self._active:
-                execution.stop()
+        with _interrupted_by(signal.SIGTERM, signal.SIGHUP):
+            try:
+                self._work()
+            finally:
+                for execution in self._active:
+                    execution.stop()
+
+    def _work(self) -> None:
+        while self._waiting or self._active:
+            self._start_next()
+            time.sleep(_PAUSE)
+            self._collect()
+            self._report()
 
     def _start_next(self) -> None:
         while self._waiting and len(self._active) < self._jobs:
@@ -79,6 +82,20 @@ class Runner:
         missing = [(run.plan.kind, run.plan.budget - run.steps_done()) for run in active]
         missing += [(run.plan.kind, run.plan.budget) for run in self._waiting]
         return seconds_left(missing, speeds, self._jobs)
+
+
+@contextmanager
+def _interrupted_by(*signals: signal.Signals) -> Iterator[None]:
+    """Let signals act like Ctrl-C, but for those that are ignored (``nohup``)."""
+    before = {one: signal.getsignal(one) for one in signals}
+    for one, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(one, _interrupt)
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _interrupt(number: int, frame: Any) -> None:
