@@ -45,6 +45,7 @@ def _facts(run: RunFolder, record: dict[str, Any]) -> dict[str, Any]:
         **{key: record[key] for key in ("steps", "environments", "updates")},
         "process seconds": record["seconds"],
         "training seconds": record["training seconds"],
+        "cpu seconds": record.get("cpu seconds", math.nan),
         **{f"{part} seconds": seconds for part, seconds in record["time split"].items()},
         "starts": len(record["begun"]),
         "finished": record["finished"],

@@ -46,9 +46,9 @@ class RunResult:
     def number(self, fact: str) -> float:
         """
         :param fact: column of ``runs.csv``
-        :return: its value
+        :return: its value, NaN if unknown
         """
-        return float(self.facts[fact])
+        return float(self.facts.get(fact) or "nan")
 
     def final(self, column: str) -> float:
         """

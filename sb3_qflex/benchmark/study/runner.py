@@ -2,9 +2,9 @@
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from sb3_qflex.benchmark.study.execution import Execution
 from sb3_qflex.benchmark.study.progress import ProgressLine, describe, seconds_left
@@ -14,21 +14,47 @@ from sb3_qflex.benchmark.study.run_folder import RunFolder
 _PAUSE = 0.5
 
 
+class Executing(Protocol):
+    """A run in progress, like :class:`~sb3_qflex.benchmark.study.execution.Execution`."""
+
+    run: RunFolder
+
+    def over(self) -> bool:
+        """
+        :return: whether it has ended
+        """
+
+    def conclude(self) -> str:
+        """
+        :return: what went wrong, or an empty text
+        """
+
+    def stop(self) -> None:
+        """Kill it."""
+
+
 class Runner:
     """
     Runs what is missing of a study.
 
     :param runs: all runs, in the order in which they shall be made
     :param jobs: processes at the same time, one core each
+    :param execute: starts a run; it is also given what to record of the runner
     """
 
-    def __init__(self, runs: Sequence[RunFolder], jobs: int):
+    def __init__(
+        self,
+        runs: Sequence[RunFolder],
+        jobs: int,
+        execute: Callable[[RunFolder, dict[str, Any]], Executing] = Execution,
+    ):
         self._runs = runs
+        self._execute = execute
         self._jobs = jobs
         records = {run.plan.name: run.done() for run in runs}
         self._done = {name: record for name, record in records.items() if record is not None}
         self._waiting = [run for run in runs if run.plan.name not in self._done]
-        self._active: list[Execution] = []
+        self._active: list[Executing] = []
         self._line = ProgressLine()
         #: What went wrong, by run.
         self.failures: dict[str, str] = {}
@@ -52,14 +78,14 @@ class Runner:
 
     def _start_next(self) -> None:
         while self._waiting and len(self._active) < self._jobs:
-            self._active.append(Execution(self._waiting.pop(0), {"jobs": self._jobs, "queue": "local"}))
+            self._active.append(self._execute(self._waiting.pop(0), {"jobs": self._jobs, "queue": "local"}))
 
     def _collect(self) -> None:
         for execution in [one for one in self._active if one.over()]:
             self._active.remove(execution)
             self._conclude(execution)
 
-    def _conclude(self, execution: Execution) -> None:
+    def _conclude(self, execution: Executing) -> None:
         name, trouble = execution.run.plan.name, execution.conclude()
         record = None if trouble else execution.run.done()
         if record is None:

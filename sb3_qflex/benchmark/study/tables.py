@@ -18,7 +18,8 @@ _READING = (
     "Final returns are means over the last tenth of the budget: *evaluation* of the deterministic policy, *training*\n"
     "of the episodes with exploration. Over the seeds stands the interquartile mean, in brackets its 95 % stratified\n"
     f"bootstrap interval, which needs at least {FEWEST_RUNS} seeds. Thin lines are single runs. Times are those of\n"
-    "training without evaluations, on a machine that was shared as the last table says."
+    "training without evaluations, on a machine that was shared as the last table says; CPU minutes are those of the\n"
+    "training process with evaluations, whatever else the machine did."
 )
 
 
@@ -126,7 +127,7 @@ def _improvement_table(runs: Mapping[str, list[RunResult]]) -> str:
 
 
 def _run_table(runs: Mapping[str, list[RunResult]]) -> str:
-    header = ["", "seed", "evaluation", "training", "area", "success", "updates", "minutes", "starts"]
+    header = ["", "seed", "evaluation", "training", "area", "success", "updates", "minutes", "CPU minutes", "starts"]
     rows = [
         [
             label,
@@ -137,6 +138,7 @@ def _run_table(runs: Mapping[str, list[RunResult]]) -> str:
             _number(run.final("success rate")),
             run.facts["updates"],
             format_number(_minutes(run)),
+            _number(run.number("cpu seconds") / 60),
             run.facts["starts"],
         ]
         for label, found in runs.items()
