@@ -22,7 +22,7 @@ from sb3_qflex.benchmark.study.runner import Runner
 
 COMMITTED = Path(__file__).parents[1] / "docs/results"
 
-rliable = pytest.importorskip("rliable", reason="needs the extra 'study': pip install sb3-qflex[study]")
+metrics = pytest.importorskip("rliable.metrics", reason="needs the extra 'study': pip install sb3-qflex[study]")
 from sb3_qflex.benchmark.study.pictures import draw_study, varies_actions  # noqa: E402
 from sb3_qflex.benchmark.study.statistics import improvement, interquartile_mean  # noqa: E402
 from sb3_qflex.benchmark.study.tables import to_markdown  # noqa: E402
@@ -123,8 +123,19 @@ def test_interquartile_mean_and_interval() -> None:
     assert interquartile_mean(scores) == estimate
     few = interquartile_mean(scores[:4])
     assert (few.low, few.high) == (None, None)
-    curve = interquartile_mean(np.stack([np.array(scores), np.ones(5)], axis=1))
-    assert curve.value.tolist() == [2.0, 1.0] and curve.low is not None and curve.low[1] == 1.0
+    curve = interquartile_mean(np.stack([np.array(scores), np.ones(5), [1.0, 1.0, 1.0, 1.0, np.nan]], axis=1))
+    assert curve.value[:2].tolist() == [2.0, 1.0] and curve.low is not None and curve.low[1] == 1.0
+    # A run without a value is not left out in silence.
+    assert np.isnan(curve.value[2])
+
+
+def test_estimates_are_those_of_rliable() -> None:
+    draw = np.random.default_rng(0)
+    for runs in (3, 4, 5, 9):
+        ours, theirs = draw.integers(0, 6, (2, runs, 1)).astype(float)
+        assert float(interquartile_mean(ours[:, 0]).value) == pytest.approx(metrics.aggregate_iqm(ours))
+        expected = metrics.probability_of_improvement(ours, theirs)
+        assert float(improvement(ours[:, 0], theirs[:, 0]).value) == pytest.approx(expected)
 
 
 def test_probability_of_improvement() -> None:

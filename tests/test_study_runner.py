@@ -51,7 +51,7 @@ def begun_process(run: RunFolder) -> psutil.Process | None:
 def start_and_kill(runs: list[RunFolder], number: signal.Signals) -> psutil.Process:
     """Start a runner in a process, kill it during its second run, and return that run's process."""
     (runs[1].root / "hold-seed1").touch()
-    process = multiprocessing.get_context("fork").Process(target=run_all, args=(runs,))
+    process = multiprocessing.get_context("fork").Process(target=run_all, args=(runs,), daemon=True)
     process.start()
     wait_for(lambda: begun_process(runs[1]) is not None)
     training = begun_process(runs[1])

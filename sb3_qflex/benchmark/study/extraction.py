@@ -103,7 +103,7 @@ def _settings(records: Sequence[tuple[RunFolder, dict[str, Any]]]) -> bytes:
     settings: dict[str, dict[str, Any]] = {}
     for run, record in records:
         ours = {key: value for key, value in record["settings"].items() if key not in ("task", "label", "seed")}
-        command = record["command"].replace(f"{run.path}/", "").partition(" ")[2]
+        command = record["command"].replace(f"{run.path}/", "").replace(str(run.path), ".").partition(" ")[2]
         settings.setdefault(run.plan.task, {}).setdefault(run.plan.label, {**ours, "command": f"python {command}"})
     return (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode()
 

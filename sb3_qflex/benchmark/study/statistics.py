@@ -7,14 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from rliable.library import get_interval_estimates
-from rliable.metrics import probability_of_improvement
-from scipy.stats import trim_mean
 
 #: With fewer runs a bootstrap interval would pretend a certainty that is not there.
 FEWEST_RUNS = 5
 _RESAMPLES = 2000
 _SEED = 0
-_QUARTER = 0.25
 
 Values = NDArray[np.float64]
 
@@ -55,9 +52,16 @@ def interquartile_mean(scores: Sequence[float] | Values) -> Estimate:
     :return: the estimate; NaN where a run has no value
     """
     found = np.asarray(scores, dtype=float)
-    return _estimate(
-        lambda points: trim_mean(points[:, 0], _QUARTER, axis=0), [found.reshape(len(found), 1, -1)], found
-    )
+    return _estimate(_middle_mean, [found.reshape(len(found), 1, -1)], found)
+
+
+def _middle_mean(scores: Values) -> Values:
+    """rliable's ``aggregate_iqm`` at each point, shape (runs, 1, points); a third of the time of SciPy's."""
+    cut = len(scores) // 4
+    ordered = np.sort(scores[:, 0], axis=0)
+    mean = ordered[cut : len(scores) - cut].mean(axis=0)
+    # NaN comes last: where a run has no value, there is no mean of all runs.
+    return np.where(np.isnan(ordered[-1]), np.nan, mean)
 
 
 def improvement(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
@@ -68,7 +72,13 @@ def improvement(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
     """
     columns = [np.asarray(scores, dtype=float).reshape(-1, 1) for scores in (ours, theirs)]
     fewest = min(columns, key=len)
-    return _estimate(lambda x, y: np.array([probability_of_improvement(x, y)]), columns, fewest[:, 0])
+    return _estimate(_share_of_pairs, columns, fewest[:, 0])
+
+
+def _share_of_pairs(ours: Values, theirs: Values) -> Values:
+    """rliable's ``probability_of_improvement``, the statistic of Mann and Whitney without its costly p-value."""
+    difference = ours - theirs.T
+    return np.array([np.mean((difference > 0) + 0.5 * (difference == 0))])
 
 
 def _estimate(function: Callable[..., Values], columns: list[Values], like: Values) -> Estimate:
