@@ -69,7 +69,12 @@ compare: install
 speed: install
 	$(BIN)/python -m sb3_qflex.benchmark speed --out docs/speed
 
-# Runs of a study (make study STUDY=pen); the same command goes on after it was stopped.
+# Runs of a study (make study STUDY=pen) and its report; the same command goes on after it was stopped.
 STUDY ?= quick
 study: install
 	$(BIN)/python -m sb3_qflex.benchmark run $(STUDY)
+	$(BIN)/python -m sb3_qflex.benchmark report $(STUDY) --runs runs/$(STUDY) --out runs/$(STUDY)/report
+
+# QFlex, CrossQ and SAC on PlanarChain with 100 links: table and figure in runs/chain100/report after some minutes.
+chain:
+	$(MAKE) study STUDY=chain100

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 
 from sb3_qflex.benchmark.speed import run_speed
 from sb3_qflex.benchmark.study.command import run_study
+from sb3_qflex.benchmark.study.report_command import report_study
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"speed": run_speed, "run": run_study}
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"speed": run_speed, "run": run_study, "report": report_study}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

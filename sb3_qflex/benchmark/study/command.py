@@ -30,7 +30,7 @@ def run_study(argv: Sequence[str]) -> None:
                 print(f"{run.plan.name}: {'done' if run.done() else 'missing'}")
             return
         with locked(root):
-            runner = Runner(runs, arguments.jobs)
+            runner = _runner(runs, arguments.jobs, arguments.ray)
             runner.run()
     except StudyError as error:
         sys.exit(str(error))
@@ -39,6 +39,16 @@ def run_study(argv: Sequence[str]) -> None:
     if runner.failures:
         sys.exit(f"{len(runner.failures)} of {len(runs)} runs failed: {', '.join(runner.failures)}")
     print(f"All {len(runs)} runs of {study.name} are in {root}")
+
+
+def _runner(runs: Sequence[RunFolder], jobs: int | None, on_ray: bool) -> Runner:
+    if not on_ray:
+        return Runner(runs, jobs or available_cores())
+    try:
+        from sb3_qflex.benchmark.study.ray_queue import RayExecution, cluster_cores
+    except ImportError as error:
+        raise StudyError(str(error)) from error
+    return Runner(runs, jobs or cluster_cores(), RayExecution)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,8 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs",
         type=positive_integer,
-        default=available_cores(),
-        help="runs at the same time, one thread each (default: cores available, %(default)s)",
+        help="runs at the same time, one thread each (default: cores available)",
+    )
+    parser.add_argument(
+        "--ray",
+        action="store_true",
+        help="run on a Ray cluster (RAY_ADDRESS, or one on this machine) whose machines share the folder of the runs",
     )
     parser.add_argument("--dry-run", action="store_true", help="only list the runs and which are done")
     return parser

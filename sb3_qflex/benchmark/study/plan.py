@@ -1,5 +1,7 @@
 """The runs of a study: where each lies, which hyperparameters it gets and which command makes it."""
 
+import copy
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -132,7 +134,7 @@ def _entry(study: Study, task: Task, contender: Contender) -> dict[str, Any]:
     if not path.is_file():
         known = sorted(file.stem for file in path.parent.glob("*.yml"))
         raise StudyError(f"{where}: {path.parent} has no file for {contender.algo!r}; it has {known}")
-    entries = yaml.safe_load(path.read_text())
+    entries = _entries(path)
     named = contender.entry or task.entry
     if named is not None and named not in entries:
         raise StudyError(f"{where}: {path} has no entry {named!r}; it has {sorted(entries)}")
@@ -140,7 +142,12 @@ def _entry(study: Study, task: Task, contender: Contender) -> dict[str, Any]:
     found = entries.get(wanted, entries.get("default"))
     if found is None:
         raise StudyError(f"{where}: {path} has no entry {wanted!r} and no default: name one with entry")
-    return dict(found)
+    return copy.deepcopy(found)
+
+
+@functools.cache
+def _entries(path: Path) -> dict[str, dict[str, Any]]:
+    return yaml.safe_load(path.read_text())
 
 
 def regime_folder(regime: str, relative_to: Path) -> Path:

@@ -26,11 +26,11 @@ def git_revision(code: Path) -> dict[str, Any] | None:
         return None
 
     def git(*words: str) -> str:
-        answer = subprocess.run(["git", "-C", code, *words], capture_output=True, text=True, check=True)
+        answer = subprocess.run(["git", "-C", code.parent, *words], capture_output=True, text=True, check=True)
         return answer.stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", code.name, "hyperparams")
         return {"revision": git("rev-parse", "HEAD"), "dirty": bool(changed)}
     except subprocess.CalledProcessError:
         return None

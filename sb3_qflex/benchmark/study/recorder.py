@@ -18,7 +18,7 @@ _PAUSE = 2.0
 class RunRecorder(BaseCallback):
     """
     Leaves ``progress.json`` (environment steps so far) and, at the end of training, ``measured.json``: environment
-    steps, updates, seconds of training split by parts, and the time of every evaluation.
+    steps, updates, seconds of training split by parts, CPU time, and the time of every evaluation.
 
     :param folder: where the files go
     """
@@ -29,6 +29,7 @@ class RunRecorder(BaseCallback):
         self._stopwatch = Stopwatch()
         self._evaluations: list[dict[str, float]] = []
         self._began: float | None = None
+        self._cpu_began = 0.0
         self._noted = 0.0
 
     def _on_training_start(self) -> None:
@@ -38,7 +39,7 @@ class RunRecorder(BaseCallback):
             self._stopwatch.watch(part, owner, method)
         for callback in _evaluating(self.locals["callback"]):
             self._follow(callback)
-        self._began = self._stopwatch.clock()
+        self._began, self._cpu_began = self._stopwatch.clock(), time.process_time()
 
     def _follow(self, callback: EvalCallback) -> None:
         """Time the evaluations and note when each was over."""
@@ -77,6 +78,8 @@ class RunRecorder(BaseCallback):
             "environments": self.model.n_envs,
             "updates": int(getattr(self.model, "_n_updates", 0)),
             "training seconds": seconds,
+            # Of this process alone: what it would have taken on a machine of its own, if environments are stepped here.
+            "cpu seconds": time.process_time() - self._cpu_began,
             "time split": {**parts, "other": seconds - sum(parts.values())},
             "evaluations": self._evaluations,
         }

@@ -2,8 +2,9 @@
 
 import signal
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 from sb3_qflex.benchmark.study.execution import Execution
 from sb3_qflex.benchmark.study.progress import ProgressLine, describe, seconds_left
@@ -13,50 +14,78 @@ from sb3_qflex.benchmark.study.run_folder import RunFolder
 _PAUSE = 0.5
 
 
+class Executing(Protocol):
+    """A run in progress, like :class:`~sb3_qflex.benchmark.study.execution.Execution`."""
+
+    run: RunFolder
+
+    def over(self) -> bool:
+        """
+        :return: whether it has ended
+        """
+
+    def conclude(self) -> str:
+        """
+        :return: what went wrong, or an empty text
+        """
+
+    def stop(self) -> None:
+        """Kill it."""
+
+
 class Runner:
     """
     Runs what is missing of a study.
 
     :param runs: all runs, in the order in which they shall be made
     :param jobs: processes at the same time, one core each
+    :param execute: starts a run; it is also given what to record of the runner
     """
 
-    def __init__(self, runs: Sequence[RunFolder], jobs: int):
+    def __init__(
+        self,
+        runs: Sequence[RunFolder],
+        jobs: int,
+        execute: Callable[[RunFolder, dict[str, Any]], Executing] = Execution,
+    ):
         self._runs = runs
+        self._execute = execute
         self._jobs = jobs
         records = {run.plan.name: run.done() for run in runs}
         self._done = {name: record for name, record in records.items() if record is not None}
         self._waiting = [run for run in runs if run.plan.name not in self._done]
-        self._active: list[Execution] = []
+        self._active: list[Executing] = []
         self._line = ProgressLine()
         #: What went wrong, by run.
         self.failures: dict[str, str] = {}
 
     def run(self) -> None:
         """Make all runs; one that fails does not stop the others. All processes end with this one."""
-        for name in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(name, _interrupt)
         self._line.note(f"{len(self._runs)} runs, {len(self._done)} of them done before; {self._jobs} at a time")
-        try:
-            while self._waiting or self._active:
-                self._start_next()
-                time.sleep(_PAUSE)
-                self._collect()
-                self._report()
-        finally:
-            for execution in self._active:
-                execution.stop()
+        with _interrupted_by(signal.SIGTERM, signal.SIGHUP):
+            try:
+                self._work()
+            finally:
+                for execution in self._active:
+                    execution.stop()
+
+    def _work(self) -> None:
+        while self._waiting or self._active:
+            self._start_next()
+            time.sleep(_PAUSE)
+            self._collect()
+            self._report()
 
     def _start_next(self) -> None:
         while self._waiting and len(self._active) < self._jobs:
-            self._active.append(Execution(self._waiting.pop(0), {"jobs": self._jobs, "queue": "local"}))
+            self._active.append(self._execute(self._waiting.pop(0), {"jobs": self._jobs, "queue": "local"}))
 
     def _collect(self) -> None:
         for execution in [one for one in self._active if one.over()]:
             self._active.remove(execution)
             self._conclude(execution)
 
-    def _conclude(self, execution: Execution) -> None:
+    def _conclude(self, execution: Executing) -> None:
         name, trouble = execution.run.plan.name, execution.conclude()
         record = None if trouble else execution.run.done()
         if record is None:
@@ -79,6 +108,20 @@ class Runner:
         missing = [(run.plan.kind, run.plan.budget - run.steps_done()) for run in active]
         missing += [(run.plan.kind, run.plan.budget) for run in self._waiting]
         return seconds_left(missing, speeds, self._jobs)
+
+
+@contextmanager
+def _interrupted_by(*signals: signal.Signals) -> Iterator[None]:
+    """Let signals act like Ctrl-C, but for those that are ignored (``nohup``)."""
+    before = {one: signal.getsignal(one) for one in signals}
+    for one, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(one, _interrupt)
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -1,0 +1,123 @@
+"""From the folders of finished runs to three small CSV files, all that a report needs."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.monitor import load_results
+
+from sb3_qflex.benchmark.study.run_folder import RunFolder
+
+RUNS, EVALUATIONS, TRAINING, SETTINGS = "runs.csv", "evaluations.csv", "training.csv", "settings.json"
+#: Parts of the budget over which training returns are averaged.
+BINS = 50
+
+
+def extract(runs: Sequence[RunFolder]) -> dict[str, bytes]:
+    """
+    :param runs: finished runs
+    :return: contents by file name; the same runs give the same bytes
+    """
+    runs = sorted(runs, key=lambda run: (run.plan.task, run.plan.label, run.plan.seed))
+    records = [(run, record) for run in runs if (record := run.done()) is not None]
+    return {
+        RUNS: _csv([_facts(run, record) for run, record in records]),
+        EVALUATIONS: _csv([row for run, record in records for row in _evaluations(run, record)]),
+        TRAINING: _csv([row for run, record in records for row in _training(run, record)]),
+        SETTINGS: _settings(records),
+    }
+
+
+def _identity(run: RunFolder) -> dict[str, Any]:
+    return {"task": run.plan.task, "label": run.plan.label, "seed": run.plan.seed}
+
+
+def _facts(run: RunFolder, record: dict[str, Any]) -> dict[str, Any]:
+    git, machine = record["git"] or {}, record["machine"]
+    return {
+        **_identity(run),
+        "algo": run.plan.algo,
+        "budget": run.plan.budget,
+        **{key: record[key] for key in ("steps", "environments", "updates")},
+        "process seconds": record["seconds"],
+        "training seconds": record["training seconds"],
+        "cpu seconds": record.get("cpu seconds", math.nan),
+        **{f"{part} seconds": seconds for part, seconds in record["time split"].items()},
+        "starts": len(record["begun"]),
+        "finished": record["finished"],
+        "revision": git.get("revision", ""),
+        "dirty": git.get("dirty", ""),
+        "runs at a time": record["runner"]["jobs"],
+        **{key: machine[key] for key in ("processor", "cores", "memory", "system")},
+        "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
+    }
+
+
+def _evaluations(run: RunFolder, record: dict[str, Any]) -> list[dict[str, Any]]:
+    with np.load(run.path / record["zoo folder"] / "evaluations.npz") as file:
+        found = dict(file)
+    # Time of training alone: how often one looks is no property of the algorithm.
+    seconds = [note["seconds"] - note["evaluation seconds"] for note in record["evaluations"]]
+    successes = found.get("successes")
+    return [
+        {
+            **_identity(run),
+            "steps": int(steps),
+            "training seconds": seconds[number],
+            "episodes": found["results"][number].size,
+            "return mean": found["results"][number].mean(),
+            "return std": found["results"][number].std(),
+            "length mean": found["ep_lengths"][number].mean(),
+            "success rate": math.nan if successes is None else successes[number].mean(),
+        }
+        for number, steps in enumerate(found["timesteps"])
+    ]
+
+
+def _training(run: RunFolder, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Means over the episodes that ended in each part of the budget."""
+    episodes = load_results(str(run.path / record["zoo folder"]))
+    edges = np.linspace(0, run.plan.budget, BINS + 1)
+    # The last vector step may pass the budget.
+    part = np.clip(np.searchsorted(edges, episodes["l"].cumsum(), side="left"), 1, BINS)
+    groups = episodes.groupby(np.asarray(part))
+    return [
+        {
+            **_identity(run),
+            "steps": edges[number],
+            "episodes": len(group),
+            "return mean": group["r"].mean(),
+            "return std": group["r"].std(ddof=0),
+            "length mean": group["l"].mean(),
+        }
+        for number, group in groups
+    ]
+
+
+def _settings(records: Sequence[tuple[RunFolder, dict[str, Any]]]) -> bytes:
+    """Settings of each task and label, and the command of one of its runs."""
+    settings: dict[str, dict[str, Any]] = {}
+    for run, record in records:
+        ours = {key: value for key, value in record["settings"].items() if key not in ("task", "label", "seed")}
+        command = record["command"].replace(f"{run.path}/", "").replace(str(run.path), ".").partition(" ")[2]
+        settings.setdefault(run.plan.task, {}).setdefault(run.plan.label, {**ours, "command": f"python {command}"})
+    return (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if rows:
+        writer.writerow(rows[0])
+    writer.writerows([[_cell(value) for value in row.values()] for row in rows])
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (float, np.floating)):
+        return "" if math.isnan(value) else f"{value:.7g}"
+    return str(value)

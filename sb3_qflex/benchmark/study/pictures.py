@@ -1,0 +1,133 @@
+"""Figures of the report of a study."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sb3_qflex.benchmark.study.definition import Study, Task, folder_name
+from sb3_qflex.benchmark.study.extraction import BINS
+from sb3_qflex.benchmark.study.results import Curve, Results, RunResult
+from sb3_qflex.benchmark.study.statistics import Estimate, interquartile_mean
+
+_Line = tuple[Curve, Curve]
+
+
+def draw_study(results: Results) -> dict[str, tuple[str, bytes]]:
+    """
+    :param results: what there is of the study
+    :return: file name and PNG by task; under "" that of the return against the number of actions, where it varies
+    """
+    pictures = {}
+    if varies_actions(results.study):
+        pictures[""] = ("scale.png", _png(_draw_scale(results)))
+    for task in results.study.tasks:
+        runs = results.of_task(task)
+        if runs:
+            pictures[task.name] = (f"{folder_name(task.name)}.png", _png(_draw_task(task, runs)))
+    return pictures
+
+
+def varies_actions(study: Study) -> bool:
+    """
+    :param study: a study
+    :return: whether its tasks are one environment with different numbers of actions
+    """
+    numbers = {task.actions for task in study.tasks}
+    return len(numbers) == len(study.tasks) > 1 and None not in numbers and len({task.env for task in study.tasks}) == 1
+
+
+def _png(figure: Figure) -> bytes:
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=110, metadata={"Software": None})
+    return png.getvalue()
+
+
+def _draw_task(task: Task, runs: Mapping[str, list[RunResult]]) -> Figure:
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    (evaluation, training), (clock, success) = figure.subplots(2, 2)
+    for colour, (label, found) in zip(_colours(runs), runs.items(), strict=True):
+        name = f"{label} (n = {len(found)})"
+        _draw_lines(evaluation, [_evaluations(run, "return mean") for run in found], colour, name)
+        _draw_lines(training, [_training(run) for run in found], colour, name)
+        _draw_lines(clock, [_against_clock(run) for run in found], colour, name)
+        _draw_lines(success, [_evaluations(run, "success rate") for run in found], colour, name)
+    evaluation.set(title="Evaluation", xlabel="environment steps", ylabel="return")
+    training.set(title="Training episodes", xlabel="environment steps", ylabel="return")
+    clock.set(title="Evaluation against time", xlabel="minutes of training", ylabel="return")
+    success.set(title="Success in evaluation", xlabel="environment steps", ylabel="rate")
+    if not success.lines:
+        success.remove()
+    evaluation.legend()
+    figure.suptitle(f"{task.env}: interquartile mean over n seeds; thin: single runs")
+    return figure
+
+
+def _colours(labels: Mapping[str, object]) -> list[str]:
+    return [f"C{number % 10}" for number in range(len(labels))]
+
+
+def _evaluations(run: RunResult, column: str) -> _Line:
+    return run.evaluations["steps"], run.evaluations[column]
+
+
+def _against_clock(run: RunResult) -> _Line:
+    return run.evaluations["training seconds"] / 60, run.evaluations["return mean"]
+
+
+def _training(run: RunResult) -> _Line:
+    """Over all parts of the budget; NaN before the first episode ended, between two others on the line."""
+    edges = np.linspace(0, run.budget, BINS + 1)[1:]
+    steps, returns = run.training["steps"], run.training["return mean"]
+    if not len(steps):
+        return edges, np.full(BINS, np.nan)
+    return edges, np.interp(edges, steps, returns, left=np.nan)
+
+
+def _draw_lines(axes: Axes, lines: Sequence[_Line], colour: str, label: str) -> None:
+    """Single runs thin; their interquartile mean thick, at the mean position, with its interval if there is one."""
+    lines = [(x, y) for x, y in lines if not np.isnan(y).all()]
+    if not lines:
+        return
+    for x, y in lines:
+        axes.plot(x, y, color=colour, linewidth=0.6, alpha=0.5)
+    points = min(len(x) for x, _ in lines)
+    estimate = interquartile_mean(np.stack([y[:points] for _, y in lines]))
+    _draw_estimate(axes, np.mean([x[:points] for x, _ in lines], axis=0), estimate, colour, label)
+
+
+def _draw_estimate(axes: Axes, x: Curve, estimate: Estimate, colour: str, label: str) -> None:
+    axes.plot(x, estimate.value, color=colour, linewidth=2, label=label)
+    if estimate.low is not None and estimate.high is not None:
+        axes.fill_between(x, estimate.low, estimate.high, color=colour, alpha=0.2, linewidth=0)
+
+
+def _draw_scale(results: Results) -> Figure:
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for number, contender in enumerate(results.study.contenders):
+        found = [
+            (task.actions or 0, runs) for task in results.study.tasks if (runs := results.of(task, contender.label))
+        ]
+        if found:
+            _draw_scale_line(axes, found, f"C{number % 10}", contender.label)
+    axes.set(xscale="log", xlabel="number of actions", ylabel="evaluation return at the end of the budget")
+    axes.set_title(f"{results.study.budget:,} environment steps")
+    axes.legend()
+    return figure
+
+
+def _draw_scale_line(axes: Axes, found: Sequence[tuple[int, Sequence[RunResult]]], colour: str, label: str) -> None:
+    finals = [[run.final("return mean") for run in runs] for _, runs in found]
+    for (actions, _), values in zip(found, finals, strict=True):
+        axes.plot([actions] * len(values), values, ".", color=colour, alpha=0.5)
+    estimates = [interquartile_mean(values) for values in finals]
+    fewest, most = min(map(len, finals)), max(map(len, finals))
+    seeds = str(most) if fewest == most else f"{fewest} to {most}"
+    x = [actions for actions, _ in found]
+    axes.plot(x, [one.value for one in estimates], "-", color=colour, linewidth=2, label=f"{label} (n = {seeds})")
+    for actions, one in zip(x, estimates, strict=True):
+        if one.low is not None and one.high is not None:
+            axes.plot([actions, actions], [one.low, one.high], "-", color=colour, linewidth=3, alpha=0.4)

@@ -1,0 +1,193 @@
+"""The report of a study as Markdown."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from sb3_qflex.benchmark.loop_timer import PARTS
+from sb3_qflex.benchmark.report import format_number, markdown_table
+from sb3_qflex.benchmark.study.definition import Study, Task
+from sb3_qflex.benchmark.study.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING
+from sb3_qflex.benchmark.study.results import Results, RunResult
+from sb3_qflex.benchmark.study.statistics import FEWEST_RUNS, Estimate, improvement, interquartile_mean
+
+_SPLIT = (*PARTS[:-1], "evaluation", "other")
+_READING = (
+    "Final returns are means over the last tenth of the budget: *evaluation* of the deterministic policy, *training*\n"
+    "of the episodes with exploration. Over the seeds stands the interquartile mean, in brackets its 95 % stratified\n"
+    f"bootstrap interval, which needs at least {FEWEST_RUNS} seeds. Thin lines are single runs. Times are those of\n"
+    "training without evaluations, on a machine that was shared as the last table says; CPU minutes are those of the\n"
+    "training process with evaluations, whatever else the machine did."
+)
+
+
+def to_markdown(results: Results, figures: Mapping[str, str]) -> str:
+    """
+    :param results: what there is of the study
+    :param figures: file names by task, and under "" that of the figure over all tasks
+    :return: the report
+    """
+    study = results.study
+    parts = [f"# {study.title}"]
+    if study.text:
+        parts.append(study.text)
+    parts += [_how_made(study), _READING, *_missing(results)]
+    if "" in figures:
+        parts += [f"## Return against the number of actions\n\n![{study.title}]({figures['']})", _seeds_of(results)]
+        parts.append(_scale_table(results))
+    for task in study.tasks:
+        runs = results.of_task(task)
+        if runs:
+            parts += _task_section(task, runs, figures[task.name])
+    parts += ["## Made with", _made_with(results.runs)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _how_made(study: Study) -> str:
+    return (
+        f"{study.budget:,} environment steps each. Runs and report:\n\n```bash\n"
+        f"python -m sb3_qflex.benchmark run {study.name}\n"
+        f"python -m sb3_qflex.benchmark report {study.name} --runs runs/{study.name}\n```\n\n"
+        f"Tables and figures are made from [{RUNS}]({RUNS}), [{EVALUATIONS}]({EVALUATIONS}) and\n"
+        f"[{TRAINING}]({TRAINING}) alone; [{SETTINGS}]({SETTINGS}) has all settings and commands."
+    )
+
+
+def _missing(results: Results) -> list[str]:
+    if not results.missing:
+        return []
+    total = len(results.missing) + len(results.runs)
+    return [f"**{len(results.missing)} of {total} runs are missing:** {', '.join(results.missing)}."]
+
+
+def _task_section(task: Task, runs: Mapping[str, list[RunResult]], figure: str) -> list[str]:
+    actions = f", {task.actions} actions" if task.actions is not None else ""
+    parts = [f"## {task.name}: `{task.env}`{actions}", f"![Learning curves of {task.name}]({figure})", _seeds(runs)]
+    parts.append(_result_table(task, runs))
+    if len(runs) > 1:
+        parts.append(_improvement_table(runs))
+    if task.paper:
+        parts.append(f"**What the paper's figures show.** {task.paper.strip()}")
+    return [*parts, "Every run:", _run_table(runs), "Milliseconds of an environment step, by part:", _split(runs)]
+
+
+def _seeds(runs: Mapping[str, list[RunResult]]) -> str:
+    return "Seeds: " + ", ".join(f"{label} {len(found)}" for label, found in runs.items()) + "."
+
+
+def _seeds_of(results: Results) -> str:
+    seeds = {task.name: results.of_task(task) for task in results.study.tasks}
+    return " ".join(f"{name}: {_seeds(runs)}" for name, runs in seeds.items() if runs)
+
+
+def _result_table(task: Task, runs: Mapping[str, list[RunResult]]) -> str:
+    columns: dict[str, Callable[[list[RunResult]], str]] = {
+        "seeds": lambda found: str(len(found)),
+        "evaluation": lambda found: estimate_text(interquartile_mean([run.final("return mean") for run in found])),
+        "training": lambda found: estimate_text(interquartile_mean([run.final_training() for run in found])),
+        "area under the curve": lambda found: estimate_text(interquartile_mean([run.area() for run in found])),
+    }
+    if _has_success(runs):
+        columns["success"] = lambda found: estimate_text(
+            interquartile_mean([run.final("success rate") for run in found])
+        )
+    if task.threshold is not None:
+        columns[f"steps to {task.threshold:g}"] = partial(_steps_to, threshold=task.threshold)
+    columns["updates"] = lambda found: f"{np.mean([run.number('updates') for run in found]):.0f}"
+    columns["minutes"] = lambda found: format_number(float(np.mean([_minutes(run) for run in found])))
+    rows = [[label, *(column(found) for column in columns.values())] for label, found in runs.items()]
+    return markdown_table(["", *columns], rows)
+
+
+def _has_success(runs: Mapping[str, list[RunResult]]) -> bool:
+    return not any(np.isnan(run.evaluations["success rate"]).all() for found in runs.values() for run in found)
+
+
+def _minutes(run: RunResult) -> float:
+    return (run.number("training seconds") - run.number("evaluation seconds")) / 60
+
+
+def _steps_to(runs: Sequence[RunResult], threshold: float) -> str:
+    steps = [run.steps_to(threshold) for run in runs]
+    reached = sum(map(math.isfinite, steps))
+    median = float(np.median(steps)) if reached > len(steps) / 2 else math.inf
+    return f"{f'{median:,.0f}' if math.isfinite(median) else 'not reached'} ({reached} of {len(steps)} runs)"
+
+
+def _improvement_table(runs: Mapping[str, list[RunResult]]) -> str:
+    finals = {label: [run.final("return mean") for run in found] for label, found in runs.items()}
+    first, *others = finals
+    rows = [
+        [other, f"{len(finals[first])} against {len(finals[other])}", estimate_text(improvement(finals[first], values))]
+        for other, values in ((other, finals[other]) for other in others)
+    ]
+    return markdown_table([f"probability that {first} ends above", "seeds", "evaluation"], rows)
+
+
+def _run_table(runs: Mapping[str, list[RunResult]]) -> str:
+    header = ["", "seed", "evaluation", "training", "area", "success", "updates", "minutes", "CPU minutes", "starts"]
+    rows = [
+        [
+            label,
+            str(run.seed),
+            _number(run.final("return mean")),
+            _number(run.final_training()),
+            _number(run.area()),
+            _number(run.final("success rate")),
+            run.facts["updates"],
+            format_number(_minutes(run)),
+            _number(run.number("cpu seconds") / 60),
+            run.facts["starts"],
+        ]
+        for label, found in runs.items()
+        for run in found
+    ]
+    return markdown_table(header, rows)
+
+
+def _split(runs: Mapping[str, list[RunResult]]) -> str:
+    def cell(found: list[RunResult], part: str) -> str:
+        seconds = [run.number(f"{part} seconds") / run.number("steps") for run in found]
+        return format_number(1e3 * float(np.mean(seconds)))
+
+    rows = [[label, *(cell(found, part) for part in _SPLIT)] for label, found in runs.items()]
+    return markdown_table(["", *_SPLIT], rows)
+
+
+def _scale_table(results: Results) -> str:
+    labels = [contender.label for contender in results.study.contenders]
+    rows = []
+    for task in results.study.tasks:
+        runs = {label: results.of(task, label) for label in labels}
+        finals = [[run.final("return mean") for run in runs[label]] for label in labels]
+        cells = [estimate_text(interquartile_mean(found)) if found else "" for found in finals]
+        rows.append([str(task.actions), *cells])
+    return markdown_table(["actions", *labels], rows)
+
+
+def _made_with(runs: Sequence[RunResult]) -> str:
+    facts = ("processor", "cores", "memory", "system", "runs at a time", "versions", "revision", "dirty")
+    rows = [[fact, "; ".join(sorted({run.facts[fact] or "unknown" for run in runs}))] for fact in facts]
+    return markdown_table(["", ""], [["finished", _period(runs)], *rows])
+
+
+def _period(runs: Sequence[RunResult]) -> str:
+    days = sorted({run.facts["finished"].partition("T")[0] for run in runs})
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def estimate_text(estimate: Estimate) -> str:
+    """
+    :param estimate: of one number
+    :return: it, with its interval if there is one
+    """
+    value = _number(float(estimate.value))
+    if estimate.low is None or estimate.high is None or math.isnan(float(estimate.value)):
+        return value
+    return f"{value} [{_number(float(estimate.low))}, {_number(float(estimate.high))}]"
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else format_number(value)
