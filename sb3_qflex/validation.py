@@ -14,6 +14,7 @@ from stable_baselines3.common.preprocessing import is_image_space
 
 BOOTSTRAPS = ("source", "flow")
 EXPLORATIONS = ("flow", "source", "ascent")
+BAD_STATES = ("raise", "truncate", "off")
 NETWORKS = ("pi", "qf", "field")
 
 # Beyond these a unit action step is far from one in the environment, and lopsided boxes have their zero at an edge.
