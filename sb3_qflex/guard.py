@@ -102,7 +102,8 @@ class QBound:
     No policy earns more than max |r| / (1 - gamma), so that Q beyond a hundred times as much has lost its meaning,
     however much a healthy critic overestimates in its first thousands of updates. An entropy term adds at most
     alpha |log pi0|, taken as 10 alpha |A|. An n-step sample's reward is the sum over its steps, which only widens the
-    bound. Rewards below 1 count as 1, since fresh networks start with Q of that order.
+    bound. Rewards below 1 count as 1, and the Q of the first update counts too: what fresh networks say has nothing to
+    do with rewards.
 
     :param factor: How many times.
     :param gamma: Discount factor below 1.
@@ -112,18 +113,22 @@ class QBound:
     def __init__(self, factor: float, gamma: float, action_dim: int):
         self.factor, self.gamma, self.action_dim = factor, gamma, action_dim
         self._reward_scale: th.Tensor | float = 1.0
+        self._first: th.Tensor | None = None
 
-    def limit(self, rewards: th.Tensor, ent_coef: th.Tensor | None) -> th.Tensor:
+    def limit(self, value: th.Tensor, rewards: th.Tensor, ent_coef: th.Tensor | None) -> th.Tensor:
         """
+        :param value: Mean of min Q over a batch (its sign does not matter), a scalar.
         :param rewards: Of a batch, any shape.
         :param ent_coef: alpha; None without an entropy term.
         :return: A scalar on the device of the rewards.
         """
-        largest = rewards.detach().abs().max()
-        # Non-finite rewards are reported by themselves.
-        self._reward_scale = th.where(th.isfinite(largest), largest.clamp(min=self._reward_scale), self._reward_scale)
+        # What is not finite is reported by itself, and must not widen the bound.
+        largest = rewards.detach().abs().max().nan_to_num(0.0, 0.0)
+        if self._first is None:
+            self._first = value.detach().abs().nan_to_num(0.0, 0.0)
+        self._reward_scale = largest.clamp(min=self._reward_scale)
         scale = self._reward_scale if ent_coef is None else self._reward_scale + 10.0 * ent_coef * self.action_dim
-        return self.factor * scale.max() / (1.0 - self.gamma)
+        return self.factor * th.maximum(scale.max() / (1.0 - self.gamma), self._first)
 
 
 def _divergence(update: int, num_timesteps: int, value: float, limit: float) -> str:

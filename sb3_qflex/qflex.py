@@ -22,6 +22,7 @@ from stable_baselines3.common.type_aliases import (
 from sb3_qflex import export, validation
 from sb3_qflex.collecting import CollectingAlgorithm
 from sb3_qflex.guard import LearnerGuard, QBound
+from sb3_qflex.loading import opened_model
 from sb3_qflex.losses import temperature_loss
 from sb3_qflex.metrics import TrainingLog
 from sb3_qflex.networks import Critics, SourceActor, VelocityField
@@ -29,6 +30,7 @@ from sb3_qflex.objectives import critic_objective, field_objective, source_objec
 from sb3_qflex.options import check_options
 from sb3_qflex.persistence import write_atomically
 from sb3_qflex.policies import MlpPolicy, MultiInputPolicy, QFlexPolicy
+from sb3_qflex.versions import describe_versions
 
 SelfQFlex = TypeVar("SelfQFlex", bound="QFlex")
 
@@ -258,7 +260,8 @@ class QFlex(CollectingAlgorithm):
         source_loss, log_prob = source_objective(self.policy, batch.observations, ent_coef)
         self._minimise(self.actor.optimizer, source_loss, "actor")
         if self._q_bound is not None:
-            self._guard.check_bound(source_loss, self._q_bound.limit(batch.rewards, ent_coef), self._n_updates)
+            limit = self._q_bound.limit(source_loss, batch.rewards, ent_coef)
+            self._guard.check_bound(source_loss, limit, self._n_updates)
         self._training_log.means.add("ent_coef", self.ent_coef_tensor if ent_coef is None else ent_coef)
         if self.ent_coef_optimizer is not None:
             assert self.log_ent_coef is not None and log_prob is not None
@@ -326,6 +329,7 @@ class QFlex(CollectingAlgorithm):
         :param exclude: name of parameters that should be excluded in addition to the default ones
         :param include: name of parameters that might be excluded but should be included anyway
         """
+        self.saved_versions = describe_versions()
         if isinstance(path, (str, pathlib.Path)):
             # The archive takes shape in memory: a seekable file of its own would not outlive a crash in between.
             archive = io.BytesIO()
@@ -343,9 +347,11 @@ class QFlex(CollectingAlgorithm):
 
         :param kwargs: arguments of the constructor to change, such as ``flow_steps``
         :raises TypeError: for a name that is none of them
+        :raises BrokenFileError: a ValueError, if the file is damaged or is no QFlex model
         """
         validation.check_keywords("QFlex.load", kwargs, QFlex.__init__, but=("policy", "_init_setup_model"))
-        return super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
+        with opened_model(path) as file:
+            return super().load(file, env, device, custom_objects, print_system_info, force_reset, **kwargs)
 
     def export_onnx(self, path: str | pathlib.Path, **options: Any) -> pathlib.Path:
         """

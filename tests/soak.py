@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import torch as th
 from injection_record import FOLDER, write_record
-from process_watch import segments
+from process_watch import mapped_blocks, segments
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
@@ -52,13 +52,11 @@ class Watch(BaseCallback):
 
 def holdings() -> dict[str, int]:
     """Resident bytes, open file descriptors and blocks of shared memory (named and mapped ones) of this process."""
-    maps = Path("/proc/self/maps").read_text().splitlines()
-    mapped = sum("memfd:" in line or "/dev/shm/" in line for line in maps)
     process = psutil.Process()
     return {
         "rss": process.memory_info().rss,
         "fds": process.num_fds(),
-        "shared_memory": len(segments()) + mapped,
+        "shared_memory": len(segments()) + mapped_blocks(),
         "children": len(process.children(recursive=True)),
     }
 
