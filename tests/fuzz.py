@@ -78,8 +78,8 @@ def main() -> None:
         fault="Odd spaces and options",
         how="models of random Box and Dict spaces, types, 1 to 300 actuators, options in and out of range",
         count=counts["built"] + counts["refused"],
-        outcome=f"{counts['built']:,} built, all of whose actions were inside the box, {counts['refused']:,} refused by "
-        f"a clear error; {counts['trained']:,} of the built ones trained, saved and loaded",
+        outcome=f"{counts['built']:,} built, all of whose actions were inside the box, {counts['refused']:,} refused "
+        f"by a clear error; {counts['trained']:,} of the built ones trained, saved and loaded",
         lost="nothing",
         seed=arguments.seed,
         **counts,

@@ -28,8 +28,8 @@ from small_models import BoxEnv, small_model
 from sb3_qflex import QFlex
 from sb3_qflex.loading import BrokenFileError
 
-_BATCH = 50
-_SECONDS = 300
+_BATCH = 250
+_SECONDS = 600
 
 
 def damaged(content: bytes, count: int, generator: random.Random) -> Iterator[tuple[str, bytes]]:

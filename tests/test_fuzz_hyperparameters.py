@@ -83,7 +83,7 @@ def test_the_good_entry_builds(path: Path) -> None:
     assert build(path).bad_states == "truncate"
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=st.sampled_from(sorted(GOOD)), value=VALUES)
 def test_a_wrong_value_names_its_key(key: str, value: Any, path: Path) -> None:
     path.write_text(yaml.safe_dump({"Pendulum-v1": {**GOOD, key: value}}))

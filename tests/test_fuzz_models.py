@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from stable_baselines3.common.preprocessing import get_action_dim
 
 #: A longer run of this suite: SB3_QFLEX_FUZZ=1000 pytest tests/test_fuzz_models.py
-CONSTRUCTIONS = int(os.environ.get("SB3_QFLEX_FUZZ", 40))
+CONSTRUCTIONS = int(os.environ.get("SB3_QFLEX_FUZZ", 30))
 
 
 def test_models_are_built_or_refused() -> None:
