@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch as th
 from injection_record import FOLDER, write_record
+from process_watch import environment_of_children
 from small_models import BoxEnv, small_model
 
 from sb3_qflex import QFlex
@@ -140,7 +141,9 @@ def load_watched(folder: Path, files: dict[str, bytes]) -> dict[str, str]:
         (folder / name).write_bytes(content)
     command = [sys.executable, __file__, "--load", str(folder)]
     try:
-        output = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS).stdout
+        environment = environment_of_children()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, env=environment)
+        output = done.stdout
         ending = "crash"
     except subprocess.TimeoutExpired as expired:
         output, ending = (expired.stdout or b"").decode(), "hang"

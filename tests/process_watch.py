@@ -1,5 +1,7 @@
 """Which processes run and which blocks of shared memory exist, for tests of what is left behind."""
 
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -29,3 +31,8 @@ def mapped_blocks() -> int:
     """Blocks of shared memory that this process has mapped, named or not."""
     maps = Path("/proc/self/maps").read_text().splitlines()
     return sum("memfd:" in line or "/dev/shm/" in line for line in maps)
+
+
+def environment_of_children() -> dict[str, str]:
+    """In which a Python process finds what this one finds, from the tree or installed."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

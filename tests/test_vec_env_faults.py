@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from process_watch import is_running, segments, wait_until_gone
+from process_watch import environment_of_children, is_running, segments, wait_until_gone
 from vec_env_samples import BulkyEnv, SampleEnv, failing_envs, sample_envs
 
 from sb3_qflex.vec_env import WorkerDiedError, WorkerError, WorkerVecEnv
@@ -203,13 +203,12 @@ INTERRUPTED = """import numpy as np
 def start_parent(folder: Path, body: str) -> subprocess.Popen:
     script = folder / "parent.py"
     script.write_text(PARENT.format(folder=str(Path(__file__).parent), body=body))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.Popen(
         [sys.executable, script],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=environment,
+        env=environment_of_children(),
         start_new_session=True,
     )
 
