@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.patch_gym import _patch_env
 
 from sb3_qflex import replay, validation
-from sb3_qflex.vec_env import bad_states
+from sb3_qflex.vec_env.bad_states import BadStateGuard, guard
 
 if TYPE_CHECKING:
     from sb3_qflex.checkpoint.saving import Lineage
@@ -47,7 +47,7 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
     checkpoint_lineage: "Lineage | None" = None
     # What is done about bad numbers of the environment: "raise", "truncate" or "off".
     bad_states: str
-    _bad_state_guard: bad_states.BadStateGuard | None = None
+    _bad_state_guard: BadStateGuard | None = None
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
@@ -111,7 +111,7 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
         if self.env is None:
             raise ValueError("Training needs an environment: pass env= to load(), or call set_env() first.")
         # Here, so that it also holds for environments that came by load or set_env, and never for evaluation.
-        self._bad_state_guard = bad_states.guard(self.env, self.bad_states)
+        self._bad_state_guard = guard(self.env, self.bad_states)
         new_buffer = self.replay_buffer is None
         if new_buffer:
             self.replay_buffer = self.make_replay_buffer()

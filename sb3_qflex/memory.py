@@ -67,7 +67,9 @@ def transition_bytes(
     :return: Bytes of one transition; infos that a ``HerReplayBuffer`` with ``copy_info_dict`` keeps come on top
     """
     parts = observation_space.spaces.values() if isinstance(observation_space, spaces.Dict) else [observation_space]
-    observation = sum(int(np.prod(get_obs_shape(part))) * _item_bytes(part) for part in parts)  # type: ignore[arg-type]
+    observation = 0
+    for part in parts:
+        observation += int(np.prod(get_obs_shape(part))) * _item_bytes(part)  # type: ignore[arg-type]
     # SB3 stores float64 actions as float32; reward, done and timeout are float32.
     action = get_action_dim(action_space) * min(_item_bytes(action_space), 4)
     total = observation * (1 if optimize_memory_usage else 2) + action + 3 * 4

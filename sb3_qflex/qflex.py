@@ -214,8 +214,9 @@ class QFlex(CollectingAlgorithm):
         self._convert_train_freq()
         self.actor, self.critic, self.field = self.policy.actor, self.policy.critic, self.policy.field
         self._setup_temperature()
-        bounded = self.divergence_factor is not None and self.gamma < 1.0
-        self._q_bound = QBound(self.divergence_factor, self.gamma, self.actor.action_dim) if bounded else None
+        self._q_bound: QBound | None = None
+        if self.divergence_factor is not None and self.gamma < 1.0:
+            self._q_bound = QBound(self.divergence_factor, self.gamma, self.actor.action_dim)
 
     def _setup_temperature(self) -> None:
         """alpha, fixed or learned, as in SB3's SAC."""

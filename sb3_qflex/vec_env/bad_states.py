@@ -23,7 +23,7 @@ class BadStateError(ValueError):
 
 
 class _Bad(NamedTuple):
-    index: int
+    env: int
     what: str  # such as "observation[3] is nan"
 
 
@@ -128,7 +128,7 @@ class BadStateGuard:
         for name, values in _parts(observations):
             if not self._is_good(values):
                 for one in self._bad_entries(name, np.asarray(values)):
-                    bad.setdefault(one.index, one)
+                    bad.setdefault(one.env, one)
         return bad
 
     def _bad_of_step(
@@ -137,12 +137,12 @@ class BadStateGuard:
         bad = self._bad_observations(observations)
         if not self._is_good(rewards):
             for one in self._bad_entries("reward", rewards):
-                bad.setdefault(one.index, one)
+                bad.setdefault(one.env, one)
         for index in np.flatnonzero(dones).tolist():
             for name, values in _parts(infos[index].get("terminal_observation", 0.0)):
                 if not self._is_good(values):
                     entry = next(self._bad_entries(f"terminal {name}", np.asarray(values)[None]))
-                    bad.setdefault(index, entry._replace(index=index))
+                    bad.setdefault(index, entry._replace(env=index))
         return bad
 
     # --- What is done about it ---
@@ -175,12 +175,12 @@ class BadStateGuard:
     def _restart(self, observations: VecEnvObs, bad: _Bad) -> None:
         """Reset one environment and write its first observation."""
         for _ in range(_RESETS):
-            observation, info = self.venv.env_method("reset", indices=[bad.index])[0]
+            observation, info = self.venv.env_method("reset", indices=[bad.env])[0]
             for (_, values), (_, value) in zip(_parts(observations), _parts(observation), strict=True):
-                values[bad.index] = value
-            if not self._bad_observations(_row(observations, bad.index)):
+                values[bad.env] = value
+            if not self._bad_observations(_row(observations, bad.env)):
                 infos = list(self.venv.reset_infos)
-                infos[bad.index] = info
+                infos[bad.env] = info
                 self.venv.reset_infos = infos
                 return
         raise BadStateError(f"{self._where(bad)}, and {_RESETS} resets did not give a good observation.")
@@ -201,7 +201,7 @@ class BadStateGuard:
             )
 
     def _where(self, bad: _Bad) -> str:
-        return f"Environment {bad.index}, step {self.steps}: {bad.what} (finite numbers up to {self.limit:g} are good)"
+        return f"Environment {bad.env}, step {self.steps}: {bad.what} (finite numbers up to {self.limit:g} are good)"
 
 
 def guard(env: VecEnv, mode: str) -> BadStateGuard | None:
