@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.patch_gym import _patch_env
 
 from sb3_qflex import replay, validation
+from sb3_qflex.vec_env.bad_states import BadStateGuard, guard
 
 if TYPE_CHECKING:
     from sb3_qflex.checkpoint.saving import Lineage
@@ -44,6 +45,9 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
     at_learning_start: Callable[[], None] | None = None
     # Which checkpoint the model comes from or has last left, see TrainingCheckpoint.
     checkpoint_lineage: "Lineage | None" = None
+    # What is done about bad numbers of the environment: "raise", "truncate" or "off".
+    bad_states: str
+    _bad_state_guard: BadStateGuard | None = None
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
@@ -106,6 +110,8 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
     ) -> tuple[int, Any]:
         if self.env is None:
             raise ValueError("Training needs an environment: pass env= to load(), or call set_env() first.")
+        # Here, so that it also holds for environments that came by load or set_env, and never for evaluation.
+        self._bad_state_guard = guard(self.env, self.bad_states)
         new_buffer = self.replay_buffer is None
         if new_buffer:
             self.replay_buffer = self.make_replay_buffer()
@@ -155,6 +161,12 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
                 )
         elif reset_num_timesteps:
             self._updates_from = 0 if trained else self.learning_starts
+
+    def dump_logs(self) -> None:
+        """Write log data, with the number of truncated bad states of the environment."""
+        if self._bad_state_guard is not None and self.bad_states == "truncate":
+            self.logger.record("rollout/bad_states", self._bad_state_guard.bad_states)
+        super().dump_logs()
 
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
         """

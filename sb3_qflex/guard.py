@@ -1,4 +1,4 @@
-"""Keeps non-finite numbers out of the parameters, and reports them once per ``train()`` call."""
+"""Keeps non-finite numbers out of the parameters, and reports them and a diverged Q once per ``train()`` call."""
 
 from typing import NamedTuple
 
@@ -9,10 +9,12 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 class _Check(NamedTuple):
     name: str
     update: int
-    finite: th.Tensor  # bool, scalar or one entry per column
+    good: th.Tensor  # bool, scalar or one entry per column
+    value: th.Tensor | None = None  # of Q, where it was held against a limit
+    limit: th.Tensor | None = None
 
 
-class NonFiniteGuard:
+class LearnerGuard:
     """
     Masks optimizer steps whose loss or gradients are not finite.
 
@@ -55,28 +57,88 @@ class NonFiniteGuard:
         self.check(f"gradient of the {name} loss", norm, update)
         _masked_step(optimizer, th.isfinite(loss.detach()) & th.isfinite(norm))
 
+    def check_bound(self, value: th.Tensor, limit: th.Tensor, update: int) -> None:
+        """
+        Remember whether Q is within a limit.
+
+        :param value: Mean of min Q over a batch (its sign does not matter), a scalar.
+        :param limit: Largest magnitude, a scalar; see :class:`QBound`.
+        :param update: Number of the gradient step.
+        """
+        value = value.detach()
+        self._checks.append(_Check("Q", update, value.abs() <= limit, value, limit))
+
     def raise_if_any(self, num_timesteps: int) -> None:
         """
         Report what was not finite since the last call, and forget it.
 
         :param num_timesteps: Environment steps so far, for the message.
-        :raises ValueError: Naming the first quantity that was not finite, where and at which gradient step. RL
-            Zoo's tuner prunes a trial on this type.
+        :raises ValueError: Naming the first quantity that was not finite or too large, where and at which gradient
+            step. RL Zoo's tuner prunes a trial on this type.
         """
         checks, self._checks = self._checks, []
-        if not checks or bool(th.stack([check.finite.all() for check in checks]).all()):
+        if not checks or bool(th.stack([check.good.all() for check in checks]).all()):
             return
-        first = next(check for check in checks if not bool(check.finite.all()))
-        bad = (~first.finite).flatten().nonzero().flatten().tolist()
+        first = next(check for check in checks if not bool(check.good.all()))
+        if first.value is not None and first.limit is not None:
+            raise ValueError(_divergence(first.update, num_timesteps, float(first.value), float(first.limit)))
+        bad = (~first.good).flatten().nonzero().flatten().tolist()
         where = (
             f" (column{'s' if len(bad) > 1 else ''} {', '.join(map(str, bad[:5]))}{', ...' if len(bad) > 5 else ''})"
         )
         raise ValueError(
-            f"Non-finite {first.name}{where if first.finite.dim() > 0 else ''} at gradient step {first.update}, after "
+            f"Non-finite {first.name}{where if first.good.dim() > 0 else ''} at gradient step {first.update}, after "
             f"{num_timesteps} environment steps. No parameter was changed by it. Observations and rewards that are not "
-            "finite come from the environment (wrap it in stable_baselines3.common.vec_env.VecCheckNan to find the "
-            "step); losses and gradients that are not finite call for a smaller learning_rate or scaled rewards."
+            'finite come from the environment (bad_states="raise" names the step that gives them) or from a loaded '
+            "replay buffer; losses and gradients that are not finite call for a smaller learning_rate or scaled "
+            "rewards."
         )
+
+
+class QBound:
+    """
+    A magnitude that Q cannot reach while it learns: many times the largest discounted sum of the rewards seen so far.
+
+    No policy earns more than max |r| / (1 - gamma), so that Q beyond a hundred times as much has lost its meaning,
+    however much a healthy critic overestimates in its first thousands of updates. An entropy term adds at most
+    alpha |log pi0|, taken as 10 alpha |A|. An n-step sample's reward is the sum over its steps, which only widens the
+    bound. Rewards below 1 count as 1, and the Q of the first update counts too: what fresh networks say has nothing to
+    do with rewards.
+
+    :param factor: How many times.
+    :param gamma: Discount factor below 1.
+    :param action_dim: |A|.
+    """
+
+    def __init__(self, factor: float, gamma: float, action_dim: int):
+        self.factor, self.gamma, self.action_dim = factor, gamma, action_dim
+        self._reward_scale: th.Tensor | float = 1.0
+        self._first: th.Tensor | None = None
+
+    def limit(self, value: th.Tensor, rewards: th.Tensor, ent_coef: th.Tensor | None) -> th.Tensor:
+        """
+        :param value: Mean of min Q over a batch (its sign does not matter), a scalar.
+        :param rewards: Of a batch, any shape.
+        :param ent_coef: alpha; None without an entropy term.
+        :return: A scalar on the device of the rewards.
+        """
+        # What is not finite is reported by itself, and must not widen the bound.
+        largest = rewards.detach().abs().max().nan_to_num(0.0, 0.0)
+        if self._first is None:
+            self._first = value.detach().abs().nan_to_num(0.0, 0.0)
+        self._reward_scale = largest.clamp(min=self._reward_scale)
+        scale = self._reward_scale if ent_coef is None else self._reward_scale + 10.0 * ent_coef * self.action_dim
+        return self.factor * th.maximum(scale.max() / (1.0 - self.gamma), self._first)
+
+
+def _divergence(update: int, num_timesteps: int, value: float, limit: float) -> str:
+    return (
+        f"Q has diverged at gradient step {update}, after {num_timesteps} environment steps: its mean over a batch has "
+        f"the magnitude {abs(value):.3g}, beyond {limit:.3g}, divergence_factor times what the rewards seen so far "
+        "can add up to. Go on from the last checkpoint or start anew with a smaller learning_rate, fewer gradient "
+        "steps for each environment step (train/updates_per_step), a smaller gamma or scaled rewards, and look at "
+        "train/q_source and train/critic_loss. divergence_factor=None turns this check off."
+    )
 
 
 def _masked_step(optimizer: th.optim.Optimizer, finite: th.Tensor) -> None:

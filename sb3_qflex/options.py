@@ -36,6 +36,9 @@ def check_options(model: "QFlex") -> None:
     validation.check_ent_coef(model.ent_coef, model.target_entropy)
     validation.check_flow(model.flow_steps, model.guidance_steps, model.guidance_step_size, model.exploration)
     validation.check_choice("bootstrap", model.bootstrap, validation.BOOTSTRAPS)
+    if model.divergence_factor is not None:
+        validation.check_number("divergence_factor", model.divergence_factor, minimum=1.0)
+    validation.check_choice("bad_states", model.bad_states, validation.BAD_STATES)
     _check_policy_kwargs(model)
     check_replay_buffer(
         model.replay_buffer_class,

@@ -21,7 +21,8 @@ from stable_baselines3.common.type_aliases import (
 
 from sb3_qflex import export, validation
 from sb3_qflex.collecting import CollectingAlgorithm
-from sb3_qflex.guard import NonFiniteGuard
+from sb3_qflex.guard import LearnerGuard, QBound
+from sb3_qflex.loading import opened_model
 from sb3_qflex.losses import temperature_loss
 from sb3_qflex.metrics import TrainingLog
 from sb3_qflex.networks import Critics, SourceActor, VelocityField
@@ -29,6 +30,7 @@ from sb3_qflex.objectives import critic_objective, field_objective, source_objec
 from sb3_qflex.options import check_options
 from sb3_qflex.persistence import write_atomically
 from sb3_qflex.policies import MlpPolicy, MultiInputPolicy, QFlexPolicy
+from sb3_qflex.versions import describe_versions
 
 SelfQFlex = TypeVar("SelfQFlex", bound="QFlex")
 
@@ -88,6 +90,11 @@ class QFlex(CollectingAlgorithm):
     :param exploration: what every ``predict`` executes, deterministic ones too: the "flow" from a source action, the
         "source" action itself, or "ascent", N guidance steps on the current critics. The last two train no velocity
         field
+    :param bad_states: what happens when the environment gives a number that is not finite or beyond 1e10: "raise" an
+        error, "truncate" the episode there and reset that environment, or "off"; see
+        :class:`sb3_qflex.vec_env.BadStateGuard`
+    :param divergence_factor: training stops with an error when the mean of Q exceeds this many times what the rewards
+        seen so far can add up to, max |r| / (1 - gamma); at least 1. None turns this off, as ``gamma=1`` does
     :raises ValueError: for values out of range and combinations that are not supported
     :raises TypeError: for unknown arguments, with the nearest known one
     """
@@ -134,6 +141,8 @@ class QFlex(CollectingAlgorithm):
         bootstrap: str = "source",
         preconditioner: np.ndarray | list[float] | str | None = None,
         exploration: str = "flow",
+        bad_states: str = "raise",
+        divergence_factor: float | None = 100.0,
         **unknown: Never,
     ):
         validation.check_keywords("QFlex", unknown, QFlex.__init__)
@@ -171,11 +180,13 @@ class QFlex(CollectingAlgorithm):
         self.bootstrap = bootstrap
         self.preconditioner = preconditioner
         self.exploration = exploration
+        self.bad_states = bad_states
+        self.divergence_factor = divergence_factor
 
         self.log_ent_coef: th.Tensor | None = None
         self.ent_coef_optimizer: th.optim.Optimizer | None = None
         self._updates_from = learning_starts
-        self._guard = NonFiniteGuard()
+        self._guard = LearnerGuard()
         self._training_log = TrainingLog()
         if _init_setup_model:
             self._setup_model()
@@ -203,6 +214,9 @@ class QFlex(CollectingAlgorithm):
         self._convert_train_freq()
         self.actor, self.critic, self.field = self.policy.actor, self.policy.critic, self.policy.field
         self._setup_temperature()
+        self._q_bound: QBound | None = None
+        if self.divergence_factor is not None and self.gamma < 1.0:
+            self._q_bound = QBound(self.divergence_factor, self.gamma, self.actor.action_dim)
 
     def _setup_temperature(self) -> None:
         """alpha, fixed or learned, as in SB3's SAC."""
@@ -223,8 +237,8 @@ class QFlex(CollectingAlgorithm):
 
         :param gradient_steps: Number of batches, at least 1.
         :param batch_size: Transitions in each.
-        :raises ValueError: At the end, if an observation, action, reward, loss or gradient was not finite; it changed
-            no parameter.
+        :raises ValueError: At the end, if an observation, action, reward, loss or gradient was not finite (it changed
+            no parameter), or if Q has diverged.
         """
         assert self.replay_buffer is not None, "learn() allocates the replay buffer"
         # Each objective puts the one network that it trains in train mode, and back.
@@ -246,6 +260,9 @@ class QFlex(CollectingAlgorithm):
             return
         source_loss, log_prob = source_objective(self.policy, batch.observations, ent_coef)
         self._minimise(self.actor.optimizer, source_loss, "actor")
+        if self._q_bound is not None:
+            limit = self._q_bound.limit(source_loss, batch.rewards, ent_coef)
+            self._guard.check_bound(source_loss, limit, self._n_updates)
         self._training_log.means.add("ent_coef", self.ent_coef_tensor if ent_coef is None else ent_coef)
         if self.ent_coef_optimizer is not None:
             assert self.log_ent_coef is not None and log_prob is not None
@@ -313,6 +330,7 @@ class QFlex(CollectingAlgorithm):
         :param exclude: name of parameters that should be excluded in addition to the default ones
         :param include: name of parameters that might be excluded but should be included anyway
         """
+        self.saved_versions = describe_versions()
         if isinstance(path, (str, pathlib.Path)):
             # The archive takes shape in memory: a seekable file of its own would not outlive a crash in between.
             archive = io.BytesIO()
@@ -330,9 +348,11 @@ class QFlex(CollectingAlgorithm):
 
         :param kwargs: arguments of the constructor to change, such as ``flow_steps``
         :raises TypeError: for a name that is none of them
+        :raises BrokenFileError: a ValueError, if the file is damaged or is no QFlex model
         """
         validation.check_keywords("QFlex.load", kwargs, QFlex.__init__, but=("policy", "_init_setup_model"))
-        return super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
+        with opened_model(path) as file:
+            return super().load(file, env, device, custom_objects, print_system_info, force_reset, **kwargs)
 
     def export_onnx(self, path: str | pathlib.Path, **options: Any) -> pathlib.Path:
         """
@@ -375,7 +395,7 @@ class QFlex(CollectingAlgorithm):
         return resume(cls, folder, env, device, custom_objects)
 
     def _excluded_save_params(self) -> list[str]:
-        own = ["actor", "critic", "field", "ent_coef_tensor", "_guard", "_training_log"]
+        own = ["actor", "critic", "field", "ent_coef_tensor", "_guard", "_training_log", "_q_bound", "_bad_state_guard"]
         return [*super()._excluded_save_params(), *own]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:

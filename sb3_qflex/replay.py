@@ -9,6 +9,7 @@ from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
+from sb3_qflex.memory import check_buffer_memory
 from sb3_qflex.validation import UnsupportedError, check_count
 
 
@@ -130,8 +131,17 @@ def make_replay_buffer(
     :param n_steps: Steps of the return.
     :param gamma: Discount factor.
     :param n_envs: Environments whose transitions it holds, if not those of ``env``.
+    :raises MemoryError: If it would not fit into the memory of the machine or of the container.
     """
     buffer_class = replay_buffer_class(given, env.observation_space, n_steps)
+    check_buffer_memory(
+        buffer_class,
+        buffer_size,
+        n_envs or env.num_envs,
+        env.observation_space,
+        env.action_space,
+        optimize_memory_usage,
+    )
     kwargs = dict(kwargs)
     if issubclass(buffer_class, HerReplayBuffer):
         kwargs["env"] = env

@@ -14,6 +14,7 @@ from stable_baselines3.common.preprocessing import is_image_space
 
 BOOTSTRAPS = ("source", "flow")
 EXPLORATIONS = ("flow", "source", "ascent")
+BAD_STATES = ("raise", "truncate", "off")
 NETWORKS = ("pi", "qf", "field")
 
 # Beyond these a unit action step is far from one in the environment, and lopsided boxes have their zero at an edge.
@@ -148,7 +149,10 @@ def check_preconditioner(preconditioner: Any, action_dim: int) -> np.ndarray | N
     if isinstance(preconditioner, str):
         check_choice("preconditioner", preconditioner, ("rms",))
         return None
-    diagonal = np.asarray(preconditioner, dtype=np.float64)
+    try:
+        diagonal = np.asarray(preconditioner, dtype=np.float64)
+    except (TypeError, ValueError):
+        diagonal = np.empty(0)
     if diagonal.shape != (action_dim,) or not np.all(np.isfinite(diagonal) & (diagonal > 0)):
         raise ValueError(
             f"preconditioner must be None, 'rms' or an array of {action_dim} positive finite numbers (one for each "

@@ -201,7 +201,8 @@ def test_rewards_from_the_environment():
             obs, _, *rest = super().step(action)
             return obs, float("nan"), *rest
 
-    model = small_model(BrokenEnv())
+    # The guard of the environment comes first where it is on.
+    model = small_model(BrokenEnv(), bad_states="off")
     before = parameters(model)
     with pytest.raises(ValueError, match=r"Non-finite rewards .* at gradient step 1, after 21 environment steps"):
         model.learn(100)

@@ -11,7 +11,7 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import nn
 
 from sb3_qflex import QFlexPolicy
-from sb3_qflex.guard import NonFiniteGuard
+from sb3_qflex.guard import LearnerGuard
 from sb3_qflex.objectives import critic_objective, field_objective, source_objective
 
 OBS_DIM, ACTION_DIM, BATCH = 5, 3, 16
@@ -70,7 +70,7 @@ def test_objective_changes_its_own_network_alone(network: str, share: bool) -> N
     before = {key: value.clone() for key, value in policy.state_dict().items()}
     loss = OBJECTIVES[network](policy, batch)
     assert not any(module.training for module in policy.modules()), "back in eval mode"
-    NonFiniteGuard().step(getattr(policy, network).optimizer, loss, network, 1)
+    LearnerGuard().step(getattr(policy, network).optimizer, loss, network, 1)
     changed = {key for key, value in policy.state_dict().items() if not th.equal(before[key], value)}
     assert changed, "the step did something"
     assert all(own_part(network, key, share) for key in changed), sorted(changed)

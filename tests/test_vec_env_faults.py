@@ -13,36 +13,17 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from process_watch import environment_of_children, is_running, segments, wait_until_gone
 from vec_env_samples import BulkyEnv, SampleEnv, failing_envs, sample_envs
 
 from sb3_qflex.vec_env import WorkerDiedError, WorkerError, WorkerVecEnv
 from sb3_qflex.vec_env.backend import available_cores, split
 
 ACTIONS = np.zeros((4, 2), np.float32)
-SHARED_MEMORY = Path("/dev/shm")
 
 
 def make(env_fns: list[Callable[[], gym.Env]], **kwargs: Any) -> WorkerVecEnv:
     return WorkerVecEnv(env_fns, **({"n_workers": 2, "start_method": "fork"} | kwargs))
-
-
-def segments() -> set[str]:
-    # Semaphores of other programs come and go; blocks of memory are what a VecEnv could leave.
-    return {path.name for path in SHARED_MEMORY.glob("*") if not path.name.startswith("sem.")}
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-
-
-def wait_until_gone(pids: list[int], seconds: float = 20.0) -> list[int]:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and any(map(is_running, pids)):
-        time.sleep(0.05)
-    return [pid for pid in pids if is_running(pid)]
 
 
 @pytest.fixture(autouse=True)
@@ -222,13 +203,12 @@ INTERRUPTED = """import numpy as np
 def start_parent(folder: Path, body: str) -> subprocess.Popen:
     script = folder / "parent.py"
     script.write_text(PARENT.format(folder=str(Path(__file__).parent), body=body))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.Popen(
         [sys.executable, script],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=environment,
+        env=environment_of_children(),
         start_new_session=True,
     )
 

@@ -2,12 +2,9 @@
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sb3_qflex import __version__
-
-_PACKAGES = ("torch", "numpy", "stable-baselines3", "sb3-contrib", "gymnasium", "myosuite", "mujoco")
+from sb3_qflex.versions import describe_versions as describe_versions
 
 
 def available_cores() -> int:
@@ -46,14 +43,3 @@ def _memory() -> str:
         return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
     except (AttributeError, OSError, ValueError):
         return "unknown"
-
-
-def describe_versions() -> dict[str, str]:
-    """Versions of Python, of this package and of those that the figures depend on; absent ones left out."""
-    versions = {"Python": platform.python_version(), "sb3-qflex": __version__}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions

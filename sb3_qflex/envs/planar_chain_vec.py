@@ -127,8 +127,20 @@ class PlanarChainVecEnv(VecEnv):
         raise NotImplementedError("the copies of PlanarChainVecEnv share their attributes; set them on the object")
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
-        """:raises NotImplementedError: Always: there is no environment behind a copy"""
-        raise NotImplementedError(f"PlanarChainVecEnv has no single environments to call {method_name!r} on")
+        """
+        :param method_name: "reset" only, without arguments: a new start for the copies asked for, whose episode still
+            ends with those of the others
+        :param indices: Copies asked for
+        :return: Observation and info of each
+        :raises NotImplementedError: For anything else: there is no environment behind a copy
+        """
+        if method_name != "reset" or args or kwargs:
+            raise NotImplementedError(f"PlanarChainVecEnv has no single environments to call {method_name!r} on")
+        chosen = list(self._get_indices(indices))
+        for index in chosen:
+            self.angles[index], self.targets[index] = planar_chain.sample_start(self._generators[index], self.n_links)
+        observations = planar_chain.observe(self.angles[chosen], self.targets[chosen])[0]
+        return [(observation, {}) for observation in observations]
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
         """

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from types import ModuleType
 
 from sb3_qflex.vec_env.zoo import extend_manager
+from sb3_qflex.zoo.entry_checks import checking
 from sb3_qflex.zoo.hyperparameters import with_our_files
 from sb3_qflex.zoo.progress import keep_progress
 
@@ -67,6 +68,7 @@ def _extend_experiments(exp_manager: ModuleType) -> None:
     manager = exp_manager.ExperimentManager
     if not hasattr(manager.__init__, "__wrapped__"):
         manager.__init__ = with_our_files(manager.__init__)
+        manager.read_hyperparameters = checking(manager.read_hyperparameters)
     extend_manager(manager)
     keep_progress(manager)
 

@@ -1,0 +1,65 @@
+"""Versions of what a model or a measurement depends on, and what to say when a saved model's are others."""
+
+import functools
+import platform
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+from sb3_qflex import __version__
+
+_PACKAGES = ("torch", "numpy", "stable-baselines3", "sb3-contrib", "gymnasium", "myosuite", "mujoco")
+
+
+class VersionWarning(UserWarning):
+    """A model was saved under other versions."""
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions of Python, of this package and of those that results depend on; absent ones left out."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    versions = {"Python": platform.python_version(), "sb3-qflex": __version__}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def differences(saved: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
+    """
+    What differs in the first two numbers. A third number is for corrections, and its changes are meant to change
+    nothing; packages that one side lacks (a simulator, say, where a model only predicts) cannot disagree.
+
+    :param saved: Versions by name
+    :param present: Versions by name
+    :return: Such as "torch 2.6 (now 2.13)"
+    """
+    return [
+        f"{name} {then} (now {present[name]})"
+        for name, then in saved.items()
+        if name in present and _release(then) != _release(present[name])
+    ]
+
+
+def warn_about_differences(saved: Mapping[str, str]) -> None:
+    """
+    :param saved: Versions of a saved model by name
+    """
+    others = differences(saved, describe_versions())
+    if others:
+        warnings.warn(
+            f"This model was saved under other versions: {', '.join(others)}. If it does not load, or does not act as "
+            "it did, install those.",
+            VersionWarning,
+            stacklevel=5,
+        )
+
+
+def _release(text: str) -> list[str]:
+    return text.split("+")[0].split(".")[:2]
