@@ -1,9 +1,5 @@
 """The QFlex algorithm inside Stable-Baselines3: what it is made of, and in which order its steps run."""
 
-import io
-import os
-import pathlib
-from collections.abc import Iterable
 from typing import Any, ClassVar, Never, TypeVar
 
 import numpy as np
@@ -19,8 +15,7 @@ from stable_baselines3.common.type_aliases import (
     TensorDict,
 )
 
-from sb3_qflex import export, validation
-from sb3_qflex.collecting import CollectingAlgorithm
+from sb3_qflex import validation
 from sb3_qflex.guard import LearnerGuard, QBound
 from sb3_qflex.loading import opened_model
 from sb3_qflex.losses import temperature_loss
@@ -28,14 +23,13 @@ from sb3_qflex.metrics import TrainingLog
 from sb3_qflex.networks import Critics, SourceActor, VelocityField
 from sb3_qflex.objectives import critic_objective, field_objective, source_objective
 from sb3_qflex.options import check_options
-from sb3_qflex.persistence import write_atomically
 from sb3_qflex.policies import MlpPolicy, MultiInputPolicy, QFlexPolicy
-from sb3_qflex.versions import describe_versions
+from sb3_qflex.saving import SavingAlgorithm
 
 SelfQFlex = TypeVar("SelfQFlex", bound="QFlex")
 
 
-class QFlex(CollectingAlgorithm):
+class QFlex(SavingAlgorithm):
     """
     Q-guided Flow Exploration (QFlex): a Gaussian source policy proposes an action, and a learned velocity field
     carries it along the gradient of Q, in the full action space.
@@ -317,28 +311,6 @@ class QFlex(CollectingAlgorithm):
 
     # --- Saving ---
 
-    def save(
-        self,
-        path: str | pathlib.Path | io.BufferedIOBase,
-        exclude: Iterable[str] | None = None,
-        include: Iterable[str] | None = None,
-    ) -> None:
-        """
-        Save all the attributes of the object and the model parameters in a zip-file, atomically.
-
-        :param path: path to the file where the rl agent should be saved
-        :param exclude: name of parameters that should be excluded in addition to the default ones
-        :param include: name of parameters that might be excluded but should be included anyway
-        """
-        self.saved_versions = describe_versions()
-        if isinstance(path, (str, pathlib.Path)):
-            # The archive takes shape in memory: a seekable file of its own would not outlive a crash in between.
-            archive = io.BytesIO()
-            super().save(archive, exclude, include)
-            write_atomically(path, lambda file: file.write(archive.getbuffer()), "zip")
-        else:
-            super().save(path, exclude, include)
-
     @classmethod
     def load(cls: type[SelfQFlex], path: Any, env: GymEnv | None = None, device: th.device | str = "auto",
              custom_objects: dict[str, Any] | None = None, print_system_info: bool = False, force_reset: bool = True,
@@ -353,46 +325,6 @@ class QFlex(CollectingAlgorithm):
         validation.check_keywords("QFlex.load", kwargs, QFlex.__init__, but=("policy", "_init_setup_model"))
         with opened_model(path) as file:
             return super().load(file, env, device, custom_objects, print_system_info, force_reset, **kwargs)
-
-    def export_onnx(self, path: str | pathlib.Path, **options: Any) -> pathlib.Path:
-        """
-        Write the deterministic policy as one ONNX file, see :func:`sb3_qflex.export.export_onnx`.
-
-        :param path: Target.
-        :param options: ``vec_normalize``, ``flow_steps``, ``noise``, ``task``.
-        :return: The file.
-        """
-        return export.export_onnx(self, path, **options)
-
-    def export_torchscript(self, path: str | pathlib.Path, **options: Any) -> pathlib.Path:
-        """
-        Write the deterministic policy as a TorchScript file, see :func:`sb3_qflex.export.export_torchscript`.
-
-        :param path: Target.
-        :param options: ``vec_normalize``, ``flow_steps``, ``noise``, ``task``.
-        :return: The file.
-        """
-        return export.export_torchscript(self, path, **options)
-
-    @classmethod
-    def resume(cls: type[SelfQFlex], folder: str | os.PathLike[str], env: GymEnv, device: th.device | str = "auto",
-               custom_objects: dict[str, Any] | None = None) -> SelfQFlex:  # fmt: skip
-        """
-        Go on from the last checkpoint that a ``TrainingCheckpoint`` left, as if training had never stopped::
-
-            model = QFlex.resume(folder, env)
-            model.learn(total - model.num_timesteps, TrainingCheckpoint(folder), reset_num_timesteps=False)
-
-        :param folder: The checkpoint folder
-        :param env: A new training environment, made and wrapped as before; it is put where the old one was
-        :param device: Device on which the code should run
-        :param custom_objects: as in ``load``
-        :raises CheckpointError: if there is no checkpoint that loads, the folder is in use, or the environment does not
-            fit
-        """
-        from sb3_qflex.checkpoint.resuming import resume  # which builds on this class
-
-        return resume(cls, folder, env, device, custom_objects)
 
     def _excluded_save_params(self) -> list[str]:
         own = ["actor", "critic", "field", "ent_coef_tensor", "_guard", "_training_log", "_q_bound", "_bad_state_guard"]

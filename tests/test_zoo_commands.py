@@ -97,7 +97,10 @@ def test_a_failed_run_says_why(tmp_path: Path) -> None:
 def test_compare_refuses_an_algorithm_without_regime(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         compare.parse(["--env", "Pendulum-v1", "--algos", "td3", "--regime", "small"])
-    assert "no hyperparameters for 'td3'; it has them for ['crossq', 'ppo', 'qflex', 'sac', 'tqc']" in capsys.readouterr().err
+    assert (
+        "no hyperparameters for 'td3'; it has them for ['crossq', 'ppo', 'qflex', 'sac', 'tqc']"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(("regime", "folder"), [("paper", our_folder()), ("small", our_folder() / "small")])
