@@ -26,7 +26,7 @@ class LearnerGuard:
 
     def check(self, name: str, values: PyTorchObs, update: int) -> None:
         """
-        Remember whether the values are finite.
+        Remember whether the values are finite (and small enough for their sum over the batch to be).
 
         :param name: What they are, for the message.
         :param values: Shape (B, ...) or (), or a dict of such tensors.
@@ -36,8 +36,9 @@ class LearnerGuard:
             for key, value in values.items():
                 self.check(f"{name}[{key!r}]", value, update)
         else:
-            finite = th.isfinite(values)
-            self._checks.append(_Check(name, update, finite.all(dim=0) if finite.dim() > 0 else finite))
+            # Sums: one pass over the batch; th.isfinite(values).all(dim=0) takes ten times as long on a CPU.
+            columns = values.sum(dim=0) if values.dim() > 0 else values
+            self._checks.append(_Check(name, update, th.isfinite(columns)))
 
     def step(self, optimizer: th.optim.Optimizer, loss: th.Tensor, name: str, update: int) -> None:
         """
