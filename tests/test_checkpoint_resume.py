@@ -64,10 +64,14 @@ CASES = {
     "her": (lambda: make_vec_env(ReachEnv, 2), HER),
     "episodes": (lambda: make_vec_env(BoxEnv, 1), {"train_freq": (1, "episode"), "gradient_steps": -1}),
 }
+FAST = ("pendulum", "chain", "workers", "her")  # the others take as long again, and are for `make test-slow`
 
 
 @pytest.mark.filterwarnings("ignore:optimize_memory_usage")
-@pytest.mark.parametrize("make_env, options", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    "make_env, options",
+    [pytest.param(*case, id=name, marks=() if name in FAST else pytest.mark.slow) for name, case in CASES.items()],
+)
 def test_resumed_equals_unbroken(make_env, options, tmp_path):
     whole = small_model(make_env(), **options)
     whole.learn(TOTAL, TrainingCheckpoint(tmp_path / "whole", every=EVERY))
