@@ -71,7 +71,7 @@ def full(threads: int) -> Settings:
     return Settings(
         threads=threads,
         sizes=(*PAPER_SIZES, WIDE_SIZE),
-        schedule=Schedule(seconds=15.0, min_rounds=9, max_rounds=100),
+        schedule=Schedule(seconds=6.0, min_rounds=7, max_rounds=100),
         growth_obs_dim=403,
         growth_actions=(10, 20, 40, 80, 160, 320, 500, 700, 1000),
         growth_steps=(1, 5, 10, 20, 40),
@@ -79,7 +79,7 @@ def full(threads: int) -> Settings:
         latency_flow_steps=(20, 10, 5, 2, 1),
         latency_calls=200,
         loops=(Loop("myoLegWalk-v0", False, 80, 50), Loop("myoHandPenTwirlRandom-v0", True, 80, 100)),
-        loop_schedule=Schedule(seconds=120.0, min_rounds=5, max_rounds=15, turn_seconds=0.0),
+        loop_schedule=Schedule(seconds=90.0, min_rounds=5, max_rounds=15, turn_seconds=0.0),
     )
 
 
