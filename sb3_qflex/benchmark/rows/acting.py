@@ -82,9 +82,9 @@ def bare_products(problem: Problem, n_envs: int, flow_steps: int) -> Callable[[]
     :return: To be called.
     """
     obs_dim, action_dim, hidden = problem.obs_dim, problem.action_dim, problem.hidden
-    source = _chain((obs_dim, *hidden, 2 * action_dim), n_envs)
-    observation_half = _chain((obs_dim, hidden[0]), n_envs)
-    step = _chain((action_dim, *hidden, action_dim), n_envs)
+    source = product_chain((obs_dim, *hidden, 2 * action_dim), n_envs)
+    observation_half = product_chain((obs_dim, hidden[0]), n_envs)
+    step = product_chain((action_dim, *hidden, action_dim), n_envs)
     products = [*source, *observation_half, *flow_steps * step]
 
     def multiply() -> None:
@@ -94,8 +94,14 @@ def bare_products(problem: Problem, n_envs: int, flow_steps: int) -> Callable[[]
     return multiply
 
 
-def _chain(widths: tuple[int, ...], rows: int) -> list[Callable[[], object]]:
-    """One network's products; weights stored as ``nn.Linear`` does, and matrix times vector for a single row."""
+def product_chain(widths: tuple[int, ...], rows: int) -> list[Callable[[], object]]:
+    """
+    One network's matrix products; weights stored as ``nn.Linear`` does, and matrix times vector for a single row.
+
+    :param widths: Of input, hidden layers and output.
+    :param rows: B.
+    :return: One product a layer, to be called.
+    """
     values = [th.rand(rows, width) for width in widths]
     weights = [th.rand(outputs, inputs) for inputs, outputs in pairwise(widths)]
     if rows == 1:

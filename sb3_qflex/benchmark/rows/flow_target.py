@@ -1,5 +1,7 @@
 """Flow target: the folded path against the plain autograd loop."""
 
+from collections.abc import Callable
+
 import torch as th
 
 from sb3_qflex import QFlexPolicy
@@ -7,13 +9,16 @@ from sb3_qflex.benchmark import workloads
 from sb3_qflex.benchmark.flops import Problem, flow_target_flop
 from sb3_qflex.benchmark.gemm import gemm_tasks, peak, share
 from sb3_qflex.benchmark.measurement import Section
+from sb3_qflex.benchmark.rows.acting import product_chain
 from sb3_qflex.benchmark.settings import BATCH_SIZE, GUIDANCE_STEPS, Settings
 from sb3_qflex.benchmark.timing import Task, interleave, ratio
 
 _TEXT = f"""\
 {GUIDANCE_STEPS} guidance steps on a batch of {BATCH_SIZE}: `policy.ascend`, folding its critics anew as each update
 does, against the same with automatic differentiation through the readable definitions. The peak is the faster of two
-float32 matrix products (edges 1024 and 256) that take turns with them."""
+float32 matrix products (edges 1024 and 256) that take turns with them. *products alone* are the matrix products of the
+N steps with nothing between them, each critic going backward for its share of the samples: what a faster form of
+everything else could gain."""
 
 
 def measure_flow_target(settings: Settings) -> Section:
@@ -28,7 +33,8 @@ def measure_flow_target(settings: Settings) -> Section:
 
 def _measure_size(section: Section, problem: Problem, settings: Settings) -> None:
     model = workloads.qflex(problem, workloads.filled_buffer(problem), guidance_steps=GUIDANCE_STEPS)
-    tasks = [*gemm_tasks(), folded_task(model.policy, "folded"), _plain_task(model.policy, "plain")]
+    products = Task("products alone", bare_products(problem))
+    tasks = [*gemm_tasks(), folded_task(model.policy, "folded"), _plain_task(model.policy, "plain"), products]
     seconds = interleave(tasks, settings.schedule)
     case = workloads.label(problem)
     section.add(case, "folded", 1e3 * seconds["folded"], "ms")
@@ -37,7 +43,28 @@ def _measure_size(section: Section, problem: Problem, settings: Settings) -> Non
     flop = flow_target_flop(problem, BATCH_SIZE, GUIDANCE_STEPS)
     section.add(case, "useful work", flop / 1e9, "GFLOP")
     section.add(case, "share of peak", share(flop, seconds, "folded"))
+    section.add(case, "share of peak, products alone", share(flop, seconds, "products alone"))
     section.add(case, "peak", peak(seconds) / 1e9, "GFLOP/s")
+
+
+def bare_products(problem: Problem) -> Callable[[], object]:
+    """
+    The matrix products of N guidance steps: all critics forward, then each backward for an equal share of the samples.
+
+    :param problem: Sizes.
+    :return: To be called.
+    """
+    action_dim, hidden, n_critics = problem.action_dim, problem.hidden, problem.n_critics
+    forward = product_chain((action_dim, *hidden, 1), BATCH_SIZE)
+    backward = product_chain((*reversed(hidden), action_dim), BATCH_SIZE // n_critics)
+    products = [*n_critics * forward, *n_critics * backward]
+
+    def multiply() -> None:
+        for _ in range(GUIDANCE_STEPS):
+            for product in products:
+                product()
+
+    return multiply
 
 
 def folded_task(policy: QFlexPolicy, name: str) -> Task:
