@@ -4,9 +4,10 @@ Public names are loaded on first use, so that importing a light part (``sb3_qfle
 process) does not import torch.
 """
 
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sb3_qflex.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sb3_qflex.analysis.callback import DiagnosticsCallback
@@ -27,12 +28,4 @@ _HOME = {
     "TrainingCheckpoint": "sb3_qflex.checkpoint.callback",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME, __all__)

@@ -4,10 +4,10 @@ Importing this package registers the ids (see :mod:`sb3_qflex.envs.catalogue`) a
 simulator; ``python -m sb3_qflex.envs`` lists the ids and says which can be made on this machine.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sb3_qflex.envs.catalogue import CATALOGUE, register_envs
+from sb3_qflex.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sb3_qflex.envs.planar_chain import PlanarChain
@@ -33,15 +33,6 @@ _HOME = {
     "SparseReward": "sb3_qflex.envs.wrappers",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
+__getattr__, __dir__ = lazy_names(__name__, _HOME, __all__)
 
 register_envs()

@@ -4,8 +4,9 @@ From a trained policy to where it is used: ONNX, TorchScript, and a policy file 
 Public names are loaded on first use: onnx is optional, and the policy file needs little.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sb3_qflex.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sb3_qflex.export.myochallenge import export_myochallenge
@@ -23,12 +24,4 @@ _HOME = {
     "onnx_session": "sb3_qflex.export.onnx_file",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME, __all__)

@@ -5,8 +5,9 @@ Names are loaded on first use: a worker process imports this package too, and SB
 would bring torch into it.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sb3_qflex.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sb3_qflex.vec_env.bad_states import BadStateError, BadStateGuard
@@ -16,19 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["BadStateError", "BadStateGuard", "WorkerDiedError", "WorkerError", "WorkerVecEnv"]
 
 _HOME = {
-    "BadStateError": "bad_states",
-    "BadStateGuard": "bad_states",
-    "WorkerVecEnv": "worker_vec_env",
-    "WorkerDiedError": "errors",
-    "WorkerError": "errors",
+    "BadStateError": "sb3_qflex.vec_env.bad_states",
+    "BadStateGuard": "sb3_qflex.vec_env.bad_states",
+    "WorkerVecEnv": "sb3_qflex.vec_env.worker_vec_env",
+    "WorkerDiedError": "sb3_qflex.vec_env.errors",
+    "WorkerError": "sb3_qflex.vec_env.errors",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME, __all__)
