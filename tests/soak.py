@@ -130,7 +130,12 @@ def main() -> None:
     arguments = parser.parse_args()
     th.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     result = soak(
-        arguments.vec_env, arguments.updates, arguments.n_envs, arguments.gradient_steps, arguments.buffer_size
+        arguments.vec_env,
+        arguments.updates,
+        arguments.n_envs,
+        arguments.gradient_steps,
+        arguments.buffer_size,
+        arguments.minutes,
     )
     changed = [name for name, same in result["constant"].items() if not same]
     mib = [result[name] / 2**20 for name in ("rss_when_full", "rss_at_end")]
