@@ -36,7 +36,7 @@ def test_versions_are_saved_and_differences_named(tmp_path: Path, monkeypatch: p
     path = tmp_path / "model.zip"
     with monkeypatch.context() as patch:
         then = {**describe_versions(), "torch": "1.0.7", "mujoco": "2.9", "gone": "1.0"}
-        patch.setattr("sb3_qflex.qflex.describe_versions", lambda: then)
+        patch.setattr("sb3_qflex.saving.describe_versions", lambda: then)
         small_model(BoxEnv()).save(path)
     with pytest.warns(VersionWarning) as caught:
         model = QFlex.load(path, device="cpu")
