@@ -108,8 +108,8 @@ def _default_session(file: Path) -> Any:
 def _measure(section: Section, case: str, functions: dict[str, Callable[[], object]], settings: Settings) -> None:
     latencies = {name: _Latencies(function, settings.latency_calls) for name, function in functions.items()}
     schedule = settings.schedule
-    # One call of a task is a whole turn already.
-    turns = Schedule(schedule.seconds, schedule.min_rounds, schedule.max_rounds, turn_seconds=0.0)
+    # A turn is hundreds of calls already, so three of them are enough.
+    turns = Schedule(schedule.seconds, 3, schedule.max_rounds, turn_seconds=0.0)
     rounds = interleave([Task(name, one.turn) for name, one in latencies.items()], turns)
     for name, one in latencies.items():
         # The turns before are warm-up.
