@@ -109,7 +109,7 @@ def _measure(section: Section, case: str, functions: dict[str, Callable[[], obje
     latencies = {name: _Latencies(function, settings.latency_calls) for name, function in functions.items()}
     schedule = settings.schedule
     # A turn is hundreds of calls already, so three of them are enough.
-    turns = Schedule(schedule.seconds, 3, schedule.max_rounds, turn_seconds=0.0)
+    turns = Schedule(schedule.seconds, min(3, schedule.min_rounds), schedule.max_rounds, turn_seconds=0.0)
     rounds = interleave([Task(name, one.turn) for name, one in latencies.items()], turns)
     for name, one in latencies.items():
         # The turns before are warm-up.
