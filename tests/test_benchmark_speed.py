@@ -10,6 +10,7 @@ import torch as th
 from sb3_qflex.benchmark import __main__ as benchmark
 from sb3_qflex.benchmark import environments, speed, subproc, workloads
 from sb3_qflex.benchmark.flops import Problem, acting_flop, flow_target_flop
+from sb3_qflex.benchmark.measurement import Section
 from sb3_qflex.benchmark.peak_memory import measure_in_process
 from sb3_qflex.benchmark.rows.flow_target import batch, folded_task
 from sb3_qflex.benchmark.rows.loop import measure_loops
@@ -56,6 +57,21 @@ def test_speed_measures_one_row_group_and_writes_it(tiny_settings, tmp_path, cap
     folded, plain = (np.array(found[name]["samples"]) for name in ("folded", "plain"))
     assert (folded > 0).all() and len(folded) == 2
     np.testing.assert_allclose(found["plain / folded"]["samples"], plain / folded)
+
+
+def test_rows_measured_before_a_failing_one_are_kept_until_a_run_succeeds(tiny_settings, tmp_path, monkeypatch):
+    arguments = ["speed", "--quick", "--rows", "flow", "memory", "--threads", "1", "--out", str(tmp_path)]
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setitem(speed.ROWS, "memory", lambda settings: (_ for _ in ()).throw(MemoryError))
+        benchmark.main(arguments)
+    stem = "speed-quick-flow-memory"
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f"{stem}-unfinished.{suffix}" for suffix in ("md", "csv", "json")}
+    data = json.loads((tmp_path / f"{stem}-unfinished.json").read_text())
+    assert [section["rows"] for section in data["sections"]] == ["flow"]
+    monkeypatch.setitem(speed.ROWS, "memory", lambda settings: Section("memory", "Memory", "none"))
+    benchmark.main(arguments)
+    assert not list(tmp_path.glob("*unfinished*")) and (tmp_path / f"{stem}.md").exists()
 
 
 def test_speed_refuses_to_replace_a_file_before_it_measures(tmp_path):

@@ -24,6 +24,7 @@ class OutputFolder:
 
     def __init__(self, folder: Path, stem: str, written_by: str = _WRITTEN_BY):
         self.folder = folder
+        self.stem = stem
         self.written_by = written_by
         self.index = f"{stem}.json"
         self._own = self._read_index()
@@ -66,15 +67,24 @@ class OutputFolder:
         """
         self.check(files)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in self._own.keys() - files.keys():
-            if (self.folder / name).exists() and self._is_own(name):
-                (self.folder / name).unlink()
+        self._unlink(self._own.keys() - files.keys())
         self._own = {name: _hash(content) for name, content in files.items()}
         index = {"written_by": self.written_by, **data, "files": self._own}
         contents = {**files, self.index: (json.dumps(index, indent=1) + "\n").encode()}
         for name, content in contents.items():
             (self.folder / name).write_bytes(content)
         return [self.folder / name for name in contents]
+
+    def remove(self) -> None:
+        """Remove what was written, the JSON file too."""
+        self._unlink(self._own)
+        if self._own:
+            (self.folder / self.index).unlink(missing_ok=True)
+
+    def _unlink(self, names: Iterable[str]) -> None:
+        for name in names:
+            if (self.folder / name).exists() and self._is_own(name):
+                (self.folder / name).unlink()
 
 
 def _hash(content: bytes) -> str:

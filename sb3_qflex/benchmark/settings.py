@@ -78,7 +78,7 @@ def full(threads: int) -> Settings:
         acting_n_envs=(1, 16, 80),
         latency_flow_steps=(20, 10, 5, 2, 1),
         latency_calls=200,
-        loops=(Loop("myoLegWalk-v0", False, 80, 50), Loop("myoHandPenTwirlRandom-v0", True, 80, 100)),
+        loops=(Loop("myoLegWalk-v0", False, 80, 30), Loop("myoHandPenTwirlRandom-v0", True, 80, 50)),
         loop_schedule=Schedule(seconds=90.0, min_rounds=5, max_rounds=15, turn_seconds=0.0),
     )
 

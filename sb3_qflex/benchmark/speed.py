@@ -4,7 +4,7 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch as th
@@ -30,26 +30,34 @@ def run_speed(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
     rows = list(dict.fromkeys(arguments.rows))
     stem = _stem(arguments.quick, rows)
-    outputs = OutputFolder(arguments.out, stem)
+    outputs, unfinished = OutputFolder(arguments.out, stem), OutputFolder(arguments.out, f"{stem}-unfinished")
     pictures = {name: f"{stem}-{name}.png" for name in rows}
-    texts = {"markdown": f"{stem}.md", "csv": f"{stem}.csv"}
     try:
         # Before measuring, which may take long.
-        outputs.check([*texts.values(), *pictures.values()])
+        outputs.check([f"{stem}.md", f"{stem}.csv", *pictures.values()])
+        unfinished.check([f"{unfinished.stem}.md", f"{unfinished.stem}.csv"])
     except OSError as error:
         sys.exit(str(error))
     th.set_num_threads(arguments.threads)
     settings = (quick if arguments.quick else full)(arguments.threads)
-    machine = describe_machine(arguments.threads)
-    sections = [_measure(name, settings) for name in rows]
     title = "Speed of QFlex" + (" (quick form)" if arguments.quick else "")
-    report = Report(title, shlex.join([*shlex.split(_COMMAND), *argv]), machine, describe_versions(), sections)
+    command = shlex.join([*shlex.split(_COMMAND), *argv])
+    sections: list[Section] = []
+    report = Report(title, command, describe_machine(arguments.threads), describe_versions(), sections)
+    for name in rows:
+        sections.append(_measure(name, settings))
+        # A later row may exhaust the machine: what was measured is on the disk by then.
+        unfinished.write(_texts(unfinished.stem, report, {}), to_dict(report))
     drawn = {section.name: png for section in sections if (png := figures.draw(section)) is not None}
-    markdown = to_markdown(report, {name: pictures[name] for name in drawn})
-    files = {texts["markdown"]: markdown.encode(), texts["csv"]: to_csv(report).encode()}
+    files = _texts(stem, report, {name: pictures[name] for name in drawn})
     files.update((pictures[name], png) for name, png in drawn.items())
-    print(markdown)
+    print(files[f"{stem}.md"].decode())
     print("Wrote", *outputs.write(files, to_dict(report)))
+    unfinished.remove()
+
+
+def _texts(stem: str, report: Report, pictures: Mapping[str, str]) -> dict[str, bytes]:
+    return {f"{stem}.md": to_markdown(report, pictures).encode(), f"{stem}.csv": to_csv(report).encode()}
 
 
 def _parser() -> argparse.ArgumentParser:

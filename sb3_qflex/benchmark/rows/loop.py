@@ -20,7 +20,8 @@ from sb3_qflex.benchmark.timing import Schedule, Task, interleave, ratio
 from sb3_qflex.vec_env import WorkerVecEnv
 
 _TEXT = f"""\
-`model.learn` of QFlex on MyoSuite's environments, each in SB3's Monitor, from the first step on with the policy's own
+`model.learn` of QFlex on MyoSuite's environments (without the source of their model, see
+`sb3_qflex.envs.myo.WithoutModelSource`), each in SB3's Monitor, from the first step on with the policy's own
 actions. *collecting* has no updates; *training* has one update on a batch of {BATCH_SIZE} per vector step. The time
 split is in milliseconds per vector step. *Dummy, plain* does without the folded networks. *faster than X* is the time
 that X takes for the same number of steps, divided by this row's; *environment, faster than X* counts `VecEnv.step`
@@ -47,15 +48,17 @@ def measure_loops(settings: Settings) -> Section:
 
 
 def _measure_loop(section: Section, loop: Loop, schedule: Schedule) -> None:
-    vec_envs: dict[str, MakeVecEnv] = {"Dummy": DummyVecEnv, "Subproc": SubprocVecEnv, "Worker": WorkerVecEnv}
-    reason = too_large(partial(make_myosuite, loop.env_id), loop.n_envs)
-    if reason is not None:
-        del vec_envs["Subproc"]
-        section.skipped.append(f"{loop.env_id}, Subproc: {reason}")
+    vec_envs: dict[str, MakeVecEnv] = {"Dummy": DummyVecEnv, "Worker": WorkerVecEnv}
     if loop.learns:
         vec_envs[_PLAIN] = DummyVecEnv
     with ExitStack() as stack:
         timers = {name: stack.enter_context(_running(name, make, loop)) for name, make in vec_envs.items()}
+        # Last, in what memory the others leave.
+        reason = too_large(partial(make_myosuite, loop.env_id), loop.n_envs)
+        if reason is None:
+            timers["Subproc"] = stack.enter_context(_running("Subproc", SubprocVecEnv, loop))
+        else:
+            section.skipped.append(f"{loop.env_id}, Subproc: {reason}")
         steps = loop.n_envs * loop.turn_steps
         seconds = interleave([Task(name, partial(timer.learn, steps)) for name, timer in timers.items()], schedule)
     _report(section, loop, seconds, {name: timer.turns for name, timer in timers.items()})
