@@ -9,6 +9,11 @@ from sb3_qflex.guidance import smallest
 from sb3_qflex.policies import QFlexPolicy
 
 
+#: Gradient steps between two computations of the diagnostics, at least: they take two thirds of an update, and with
+#: dozens of environments some episodes end, and SB3 dumps, at almost every step.
+DIAGNOSTICS_INTERVAL = 20
+
+
 class RunningMeans:
     """Means of scalars since the last :meth:`pop`, on the device of the scalars: adding does not synchronise."""
 
@@ -76,6 +81,8 @@ class TrainingLog:
         self._n_updates = 0
         self._num_timesteps = 0
         self._values: dict[str, float] = {}
+        self._diagnostics: dict[str, float] = {}
+        self._diagnosed_at = 0
 
     def start(self, n_updates: int, num_timesteps: int) -> None:
         """
@@ -99,7 +106,8 @@ class TrainingLog:
 
     def values(self, policy: QFlexPolicy, n_updates: int, num_timesteps: int) -> dict[str, float]:
         """
-        Means since the last call and diagnostics on the last batch; empty where nothing was learned since.
+        Means since the last call and diagnostics on the last batch; empty where nothing was learned since. Diagnostics
+        younger than ``DIAGNOSTICS_INTERVAL`` gradient steps are shown again.
 
         :param policy: The policy.
         :param n_updates: Gradient steps so far.
@@ -107,9 +115,12 @@ class TrainingLog:
         """
         updates, steps = n_updates - self._n_updates, num_timesteps - self._num_timesteps
         if updates > 0 and self.last_observations is not None:
+            if not self._diagnostics or n_updates - self._diagnosed_at >= DIAGNOSTICS_INTERVAL:
+                self._diagnostics = flow_diagnostics(policy, self.last_observations)
+                self._diagnosed_at = n_updates
             self._values = {
                 **self.means.pop(),
-                **flow_diagnostics(policy, self.last_observations),
+                **self._diagnostics,
                 "clamped_share": policy.pop_clamped_share(),
                 "updates_per_step": updates / max(steps, 1),
             }

@@ -70,16 +70,19 @@ def test_updates_per_step_of_many_environments():
     assert dumps[-1]["n_updates"] > 0
 
 
-def test_diagnostics_are_computed_once_per_dump(monkeypatch):
+@pytest.mark.parametrize(("interval", "computed"), [(10, 4), (20, 2)])
+def test_diagnostics_are_computed_at_dumps_but_not_at_all_of_them(monkeypatch, interval, computed):
     calls = []
+    monkeypatch.setattr(metrics, "DIAGNOSTICS_INTERVAL", interval)
     original = metrics.flow_diagnostics
     monkeypatch.setattr(metrics, "flow_diagnostics", lambda *args: calls.append(1) or original(*args))
-    # Four episodes end at each tenth step, and each of them dumps: one computation for all four.
+    # Four episodes end at each tenth step (and update), and each of them dumps: one computation for all four, and for
+    # the next four, too, where the interval is longer.
     dumps = recorded(small_model(make_vec_env(BoxEnv, 4)), 160, log_interval=1)
-    assert len(calls) == 4
+    assert len(calls) == computed
     shown = [dump["q_flow"] for dump in dumps if "q_flow" in dump]
     assert len(shown) == 16
-    assert len(set(shown)) == 4
+    assert len(set(shown)) == computed
 
 
 def test_means_are_those_since_the_last_dump():
