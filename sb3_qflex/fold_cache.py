@@ -1,6 +1,7 @@
 """Folded networks are kept until a parameter or statistic of theirs changes."""
 
 import logging
+from operator import attrgetter
 from typing import Any
 
 import torch as th
@@ -15,7 +16,7 @@ class FoldCache:
     """The folded forms of a policy's networks, each at its parameters of the last call."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, tuple[list[tuple[int, int]], list[FoldedMLP] | None]] = {}
+        self._entries: dict[str, tuple[list[int], list[FoldedMLP] | None]] = {}
 
     def get(
         self, name: str, nets: list[nn.Sequential], n_features: int, backward: bool = False
@@ -60,11 +61,15 @@ def mark_as_modified(optimizer: th.optim.Optimizer, *_: Any) -> None:
             th.autograd.graph.increment_version(parameter)
 
 
-def _state_key(nets: list[nn.Sequential]) -> list[tuple[int, int]]:
+_version = attrgetter("_version")
+
+
+def _state_key(nets: list[nn.Sequential]) -> list[int]:
     """
     Changes whenever a parameter or buffer of a foldable network was replaced or edited in place (but through
     ``.data``). Looks at their flat layers itself: ``nn.Module.parameters`` takes longer than a flow step.
     """
-    layers = (layer for net in nets for layer in net._modules.values())
-    tensors = (t for layer in layers for t in (*layer._parameters.values(), *layer._buffers.values()))
-    return [(t.data_ptr(), t._version) for t in tensors if t is not None]
+    layers = [layer for net in nets for layer in net._modules.values()]
+    dicts = [each for layer in layers for each in (layer._parameters, layer._buffers) if each]  # type: ignore[union-attr]
+    tensors = [t for each in dicts for t in each.values() if t is not None]
+    return [*map(th.Tensor.data_ptr, tensors), *map(_version, tensors)]

@@ -5,7 +5,7 @@ For one row, what an operation of torch costs besides its arithmetic is several 
 fraction of it. A bias is the last row of its weight, behind inputs that end with 1: one operation less for each layer.
 """
 
-from collections.abc import Sequence
+import threading
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -23,23 +23,60 @@ class _Layer(NamedTuple):
     output: np.ndarray
 
 
-class _SingleRow:
+class _SingleRow(threading.local):
     """
-    A folded network's arrays.
+    A folded network's arrays. Each thread has its own, since they are written to and threads may act at once.
 
     :param folded: The folded network.
     """
 
     def __init__(self, folded: FoldedMLP):
         self._centre, self._feature_weight = _feature_layer(folded)
-        self.input_weight = np.ascontiguousarray(folded.input_weight.numpy().T)
-        self.weights = [_with_bias(*layer) for layer in folded.layers]
+        self._features = np.ones(len(self._feature_weight), self._feature_weight.dtype)
+        inputs = np.ascontiguousarray(folded.input_weight.numpy().T)
+        # The state's part of the first layer is the bias of the other inputs, in the last row.
+        weights = [np.vstack([inputs, np.zeros_like(inputs, shape=(1, inputs.shape[1]))])]
+        weights += [_with_bias(*layer) for layer in folded.layers]
+        self._layers = _chain(weights)
+        self._last_weight, self._scale = weights[-1].copy(), 1.0
+        self._zero = np.zeros_like(self._last_weight[0, 0])
+        #: What follows the features in the network's input, shape (inputs - features,): write it before ``propagate``.
+        self.inputs = self._layers[0].inputs[:-1]
+        #: What ``propagate`` gives, shape (output,).
+        self.output = self._layers[-1].output
 
-    def hoist(self, features: th.Tensor) -> np.ndarray:
-        """``FoldedMLP.hoist`` of features (1, F), shape (width of the first layer,)."""
-        inputs = np.ones(len(self._feature_weight), self._feature_weight.dtype)
-        np.subtract(features[0].numpy(), self._centre, out=inputs[:-1])
-        return inputs @ self._feature_weight
+    def set_state(self, features: th.Tensor, scale: float = 1.0) -> None:
+        """
+        Choose the state of the next calls of ``propagate``.
+
+        :param features: Shape (1, F).
+        :param scale: Factor of the network's output.
+        """
+        first, last = self._layers[0].weight, self._layers[-1].weight
+        if scale != self._scale:
+            np.multiply(self._last_weight, scale, out=last)
+            self._scale = scale
+        np.subtract(features.numpy()[0], self._centre, out=self._features[:-1])
+        np.dot(self._features, self._feature_weight, out=first[-1])
+        if first is last:
+            first[-1] *= scale
+
+    def propagate(self) -> None:
+        """Fill ``output`` from ``inputs``; ReLU between layers."""
+        *hidden, last = self._layers
+        for inputs, weight, output in hidden:
+            np.dot(inputs, weight, out=output)
+            # An array: a Python number would be converted each time.
+            np.maximum(output, self._zero, out=output)
+        np.dot(last.inputs, last.weight, out=last.output)
+
+
+def _chain(weights: list[np.ndarray]) -> list[_Layer]:
+    """Layers where the output of each is the input of the next."""
+    inputs = [np.ones(len(weight), weight.dtype) for weight in weights]
+    last = np.empty(weights[-1].shape[1], weights[-1].dtype)
+    outputs = [*(one[:-1] for one in inputs[1:]), last]
+    return [_Layer(*one) for one in zip(inputs, weights, outputs, strict=True)]
 
 
 def _with_bias(weight: th.Tensor, bias: th.Tensor) -> np.ndarray:
@@ -60,9 +97,10 @@ _single_rows: WeakKeyDictionary[FoldedMLP, _SingleRow] = WeakKeyDictionary()
 
 
 def _single_row(folded: FoldedMLP) -> _SingleRow:
-    if folded not in _single_rows:
-        _single_rows[folded] = _SingleRow(folded)
-    return _single_rows[folded]
+    row = _single_rows.get(folded)
+    if row is None:
+        row = _single_rows[folded] = _SingleRow(folded)
+    return row
 
 
 def is_single(features: th.Tensor) -> bool:
@@ -74,24 +112,6 @@ def is_single(features: th.Tensor) -> bool:
     return features.shape[0] == 1 and features.device.type == "cpu" and features.dtype in (th.float32, th.float64)
 
 
-def _chain(weights: Sequence[np.ndarray]) -> list[_Layer]:
-    """Layers where the output of each is the input of the next; memory of their own, since threads may act at once."""
-    inputs = [np.ones(len(weight), weight.dtype) for weight in weights]
-    last = np.empty(weights[-1].shape[1], weights[-1].dtype)
-    outputs = [*(one[:-1] for one in inputs[1:]), last]
-    return [_Layer(*one) for one in zip(inputs, weights, outputs, strict=True)]
-
-
-def _propagate(layers: Sequence[_Layer], zero: np.ndarray) -> None:
-    """Fill all outputs from the first inputs; ReLU between layers."""
-    *hidden, last = layers
-    for inputs, weight, output in hidden:
-        np.dot(inputs, weight, out=output)
-        # An array: a Python number would be converted each time.
-        np.maximum(output, zero, out=output)
-    np.dot(last.inputs, last.weight, out=last.output)
-
-
 def propagate_single(folded: FoldedMLP, features: th.Tensor) -> th.Tensor:
     """
     Output of a network without inputs besides the features.
@@ -101,13 +121,9 @@ def propagate_single(folded: FoldedMLP, features: th.Tensor) -> th.Tensor:
     :return: Shape (1, output).
     """
     row = _single_row(folded)
-    output = row.hoist(features)
-    if row.weights:
-        layers = _chain(row.weights)
-        np.maximum(output, 0.0, out=layers[0].inputs[:-1])
-        _propagate(layers, np.zeros_like(output[0]))
-        output = layers[-1].output
-    return th.from_numpy(output).unsqueeze(0)
+    row.set_state(features)
+    row.propagate()
+    return th.from_numpy(row.output[None].copy())
 
 
 def integrate_single(field: FoldedMLP, features: th.Tensor, source_actions: th.Tensor, n_steps: int) -> th.Tensor:
@@ -121,20 +137,16 @@ def integrate_single(field: FoldedMLP, features: th.Tensor, source_actions: th.T
     :return: The end of the flow, shape (1, |A|), not clamped to the box.
     """
     row, dt = _single_row(field), 1.0 / n_steps
-    # The state's part of the first layer is the bias of action and t; the last layer gives velocities times dt.
-    weights = [np.vstack([row.input_weight, row.hoist(features)]), *row.weights]
-    weights[-1] = weights[-1] * dt
-    layers = _chain(weights)
-    inputs, displacement = layers[0].inputs, layers[-1].output
-    action = inputs[:-2]
-    action[...] = source_actions[0].numpy()
-    zero, one = np.zeros_like(action[0]), np.ones_like(action[0])
+    # With this scale the output is the velocity times dt, so that its bound of 1/dt becomes 1.
+    row.set_state(features, scale=dt)
+    action, displacement, propagate = row.inputs[:-1], row.output, row.propagate
+    action[...] = source_actions.numpy()[0]
+    one = np.ones_like(displacement[0])
     minus_one = -one
     for k in range(1, n_steps + 1):
-        inputs[-2] = k * dt
-        _propagate(layers, zero)
-        # Each component of the velocity is clipped to [-1/dt, 1/dt].
+        row.inputs[-1] = k * dt
+        propagate()
         np.maximum(displacement, minus_one, out=displacement)
         np.minimum(displacement, one, out=displacement)
         action += displacement
-    return th.from_numpy(action.copy()).unsqueeze(0)
+    return th.from_numpy(action[None].copy())
