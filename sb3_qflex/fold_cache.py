@@ -70,6 +70,6 @@ def _state_key(nets: list[nn.Sequential]) -> list[int]:
     ``.data``). Looks at their flat layers itself: ``nn.Module.parameters`` takes longer than a flow step.
     """
     layers = [layer for net in nets for layer in net._modules.values()]
-    dicts = [each for layer in layers for each in (layer._parameters, layer._buffers) if each]  # type: ignore[union-attr]
+    dicts = [each for layer in layers for each in (layer._parameters, layer._buffers) if each]
     tensors = [t for each in dicts for t in each.values() if t is not None]
     return [*map(th.Tensor.data_ptr, tensors), *map(_version, tensors)]

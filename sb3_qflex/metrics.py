@@ -8,7 +8,6 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from sb3_qflex.guidance import smallest
 from sb3_qflex.policies import QFlexPolicy
 
-
 #: Gradient steps between two computations of the diagnostics, at least: they take two thirds of an update, and with
 #: dozens of environments some episodes end, and SB3 dumps, at almost every step.
 DIAGNOSTICS_INTERVAL = 20
