@@ -96,7 +96,8 @@ def draw(episodes: pd.DataFrame, grid: pd.DataFrame) -> Figure:
         axes.set_xticks(range(values.shape[1]), [f"{eta:g}" for eta in values.columns])
         axes.set_yticks(range(values.shape[0]), [str(n) for n in values.index])
         for (row, col), value in np.ndenumerate(values.to_numpy()):
-            axes.text(col, row, f"{value:.2g}", ha="center", va="center", color="w", fontsize=8)
+            colour = "k" if image.norm(value) > 0.6 else "w"
+            axes.text(col, row, f"{value:.3g}", ha="center", va="center", color=colour, fontsize=8)
         axes.set(title=f"Flow target: {column}", xlabel="eta", ylabel="N")
         figure.colorbar(image, ax=axes)
     return figure
