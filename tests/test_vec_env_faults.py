@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,32 @@ def test_ctrl_c_leaves_the_environments_usable(tmp_path: Path) -> None:
         os.killpg(parent.pid, signal.SIGINT)
         assert parent.stdout.read() == "0 0 0 0 (4, 3)\n"
     assert parent.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["recv_bytes", "send_bytes"])
+def test_ctrl_c_in_the_middle_of_a_message_loses_no_answer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = WorkerVecEnv(sample_envs(4), 2)
+    env.reset()
+    original = getattr(Connection, name)
+
+    def interrupted(self: Connection, *args: Any) -> Any:
+        monkeypatch.setattr(Connection, name, original)
+        result = original(self, *args)
+        signal.raise_signal(signal.SIGINT)
+        return result
+
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        monkeypatch.setattr(Connection, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            env.get_attr("level")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    # With an answer lost, this would wait for ever.
+    assert env.get_attr("level") == [0, 0, 0, 0]
+    assert env.step(np.zeros((4, 2), np.float32))[0].shape == (4, 3)
+    env.close()
 
 
 def test_building_ends_with_a_killed_parent(tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ import os
 import pickle
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import util
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.reduction import recv_handle, send_handle
+from types import FrameType
 from typing import Any
 
 import cloudpickle
@@ -39,7 +41,7 @@ class ProcessWorker:
     def __init__(self, context: BaseContext, env_fns: bytes, index: int, rows: slice):
         self.rows = rows
         self.pending = False
-        # Answers carry the number of their request: Ctrl-C may fall between sending one and noting so.
+        # Answers carry the number of their request: one that nobody waited for is told from the next.
         self._number = 0
         self._connection, remote = context.Pipe()
         # A worker forked later must not keep this end open, or the worker here would never see it close.
@@ -72,12 +74,14 @@ class ProcessWorker:
     def request(self, command: str, *args: Any) -> None:
         """See ``Worker``."""
         self.discard()
-        self._number += 1
-        try:
-            self._connection.send_bytes(_message(self._number, command, args))
-        except OSError as error:
-            raise self._died() from error
-        self.pending = True
+        message = _message(self._number + 1, command, args)
+        with uninterrupted():
+            try:
+                self._connection.send_bytes(message)
+            except OSError as error:
+                raise self._died() from error
+            self._number += 1
+            self.pending = True
 
     def reply(self) -> Any:
         """See ``Worker``."""
@@ -92,15 +96,25 @@ class ProcessWorker:
             self._receive()
 
     def _receive(self) -> Reply:
-        number = -1
-        while number != self._number:
-            try:
-                received = self._connection.recv_bytes()
-            except (EOFError, OSError) as error:
-                raise self._died() from error
-            number, reply = pickle.loads(received)
-        self.pending = False
-        return reply
+        while True:
+            # Waiting may be interrupted. Reading may not: half an answer would be left, or one that counts as pending.
+            self._wait()
+            with uninterrupted():
+                try:
+                    received = self._connection.recv_bytes()
+                except (EOFError, OSError) as error:
+                    raise self._died() from error
+                number, reply = pickle.loads(received)
+                self.pending = number != self._number
+            if number == self._number:
+                return reply
+
+    def _wait(self) -> None:
+        """Until there is something to read, or the other end is closed."""
+        try:
+            self._connection.poll(None)
+        except OSError as error:
+            raise self._died() from error
 
     def _died(self) -> WorkerDiedError:
         self._process.join(_KILL_SECONDS)
@@ -135,6 +149,23 @@ class ProcessWorker:
             self._process.kill()
             self._process.join(_KILL_SECONDS)
         self._connection.close()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Inside the ``with``, the handler of SIGINT, which raises KeyboardInterrupt anywhere, is put off to its end."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda *args: caught.append(args))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if caught:
+            handler(*caught[0])
 
 
 def _kill_left() -> None:
