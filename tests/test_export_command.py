@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -45,6 +46,16 @@ def test_onnx(trained, tmp_path, capsys):
     session = onnxruntime.InferenceSession(tmp_path / "policy.onnx")
     np.testing.assert_allclose(session.run(None, {"obs": raw})[0], expected, rtol=0, atol=1e-5)
     assert session.get_modelmeta().custom_metadata_map["task"] == "Task-v0"
+
+
+def test_a_run_folder_stands_for_its_last_model(trained, tmp_path):
+    model, raw, expected = trained
+    shutil.copy(model, model.with_name("Task-v0.zip"))
+    run(model.parent, "--format", "torchscript", "--out", tmp_path / "policy.pt")
+    actions = th.jit.load(tmp_path / "policy.pt")(th.as_tensor(raw, dtype=th.float32))
+    np.testing.assert_allclose(actions, expected, rtol=0, atol=1e-5)
+    with pytest.raises(SystemExit, match="is no run folder of RL Zoo"):
+        run(tmp_path, "--format", "torchscript", "--out", tmp_path / "other.pt")
 
 
 def test_torchscript_with_options(trained, tmp_path, capsys):

@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Write a trained policy as a file for use elsewhere. Models and VecNormalize files are pickles: "
         "export only those you trust.",
     )
-    parser.add_argument("model", type=Path, help="zip file of model.save, or of RL Zoo")
+    parser.add_argument("model", type=Path, help="zip file of model.save, or a run folder of RL Zoo (its last model)")
     parser.add_argument("--format", choices=FORMATS, required=True, help="%(choices)s")
     parser.add_argument("--out", type=Path, required=True, help="target: a file, for myochallenge a folder")
     normalization = parser.add_mutually_exclusive_group()
@@ -68,18 +68,35 @@ def _parser() -> argparse.ArgumentParser:
 
 def _export(arguments: argparse.Namespace) -> Path:
     changes = {} if arguments.flow_steps is None else {"flow_steps": arguments.flow_steps}
+    zip_file = find_model(arguments.model)
     file = arguments.vec_normalize
     if file is None and not arguments.no_vec_normalize:
-        file = find_vec_normalize(arguments.model)
+        file = find_vec_normalize(zip_file)
     vec_normalize = None if file is None else load_vec_normalize(file)
     print("Observations are taken as they are." if file is None else f"Observations are normalised with {file}.")
-    options: dict[str, Any] = {"vec_normalize": vec_normalize, "task": arguments.task or _zoo_task(arguments.model)}
+    options: dict[str, Any] = {"vec_normalize": vec_normalize, "task": arguments.task or _zoo_task(zip_file.parent)}
     if arguments.noise:
         if arguments.format == "policy":
             raise ValueError("A policy file has no --noise: its predict is deterministic or not as it is called.")
         options["noise"] = True
-    model = QFlex.load(arguments.model, device="cpu", **changes)
+    model = QFlex.load(zip_file, device="cpu", **changes)
     return FORMATS[arguments.format](model, arguments.out, **options)
+
+
+def find_model(path: Path) -> Path:
+    """
+    The file of a model.
+
+    :param path: That file, or a run folder of RL Zoo, whose last model it is then.
+    :return: The file.
+    :raises ValueError: If the folder is no run folder.
+    """
+    if not path.is_dir():
+        return path
+    task = _zoo_task(path)
+    if task is None:
+        raise ValueError(f"{path} is no run folder of RL Zoo (no <environment>/config.yml): give a zip file.")
+    return path / f"{task}.zip"
 
 
 def find_vec_normalize(model: Path) -> Path | None:
@@ -99,6 +116,6 @@ def find_vec_normalize(model: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _zoo_task(model: Path) -> str | None:
-    found = [path.parent.name for path in model.parent.glob("*/config.yml")]
+def _zoo_task(folder: Path) -> str | None:
+    found = [path.parent.name for path in folder.glob("*/config.yml")]
     return found[0] if len(found) == 1 else None
