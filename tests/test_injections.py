@@ -14,6 +14,8 @@ from robustness_table import PAGE, table, with_table
 
 
 def test_the_page_has_the_table_of_the_files() -> None:
+    if not PAGE.is_file():
+        pytest.skip("needs docs/robustness.md of the repository")
     assert with_table(PAGE.read_text()) == PAGE.read_text()
 
 
