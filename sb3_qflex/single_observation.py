@@ -25,20 +25,25 @@ class _Layer(NamedTuple):
 
 class _SingleRow(threading.local):
     """
-    A folded network's arrays. Each thread has its own, since they are written to and threads may act at once.
+    A folded network's arrays. Each thread has its own where they are written to, since threads may act at once.
 
-    :param folded: The folded network.
+    The arguments are kept for further threads; the folded network is none of them, or it would never be freed.
+
+    :param centre: What is subtracted from features, shape (F,).
+    :param feature_weight: Of the features in the first layer, shape (F + 1, width).
+    :param input_weight: Of the other inputs in the first layer, shape (inputs - F, width).
+    :param weights: Of the other layers, each (in + 1, out).
     """
 
-    def __init__(self, folded: FoldedMLP):
-        self._centre, self._feature_weight = _feature_layer(folded)
-        self._features = np.ones(len(self._feature_weight), self._feature_weight.dtype)
-        inputs = np.ascontiguousarray(folded.input_weight.numpy().T)
+    def __init__(
+        self, centre: np.ndarray, feature_weight: np.ndarray, input_weight: np.ndarray, weights: list[np.ndarray]
+    ):
+        self._centre, self._feature_weight = centre, feature_weight
+        self._features = np.ones(len(feature_weight), feature_weight.dtype)
         # The state's part of the first layer is the bias of the other inputs, in the last row.
-        weights = [np.vstack([inputs, np.zeros_like(inputs, shape=(1, inputs.shape[1]))])]
-        weights += [_with_bias(*layer) for layer in folded.layers]
-        self._layers = _chain(weights)
-        self._last_weight, self._scale = weights[-1].copy(), 1.0
+        first = np.vstack([input_weight, np.zeros_like(input_weight, shape=(1, input_weight.shape[1]))])
+        *own, self._last_weight = [first, *weights]
+        self._layers, self._scale = _chain([*own, self._last_weight.copy()]), 1.0
         self._zero = np.zeros_like(self._last_weight[0, 0])
         #: What follows the features in the network's input, shape (inputs - features,): write it before ``propagate``.
         self.inputs = self._layers[0].inputs[:-1]
@@ -99,7 +104,9 @@ _single_rows: WeakKeyDictionary[FoldedMLP, _SingleRow] = WeakKeyDictionary()
 def _single_row(folded: FoldedMLP) -> _SingleRow:
     row = _single_rows.get(folded)
     if row is None:
-        row = _single_rows[folded] = _SingleRow(folded)
+        inputs = np.ascontiguousarray(folded.input_weight.numpy().T)
+        row = _SingleRow(*_feature_layer(folded), inputs, [_with_bias(*layer) for layer in folded.layers])
+        _single_rows[folded] = row
     return row
 
 
@@ -139,12 +146,13 @@ def integrate_single(field: FoldedMLP, features: th.Tensor, source_actions: th.T
     row, dt = _single_row(field), 1.0 / n_steps
     # With this scale the output is the velocity times dt, so that its bound of 1/dt becomes 1.
     row.set_state(features, scale=dt)
-    action, displacement, propagate = row.inputs[:-1], row.output, row.propagate
+    inputs, displacement, propagate = row.inputs, row.output, row.propagate
+    action = inputs[:-1]
     action[...] = source_actions.numpy()[0]
     one = np.ones_like(displacement[0])
     minus_one = -one
     for k in range(1, n_steps + 1):
-        row.inputs[-1] = k * dt
+        inputs[-1] = k * dt
         propagate()
         np.maximum(displacement, minus_one, out=displacement)
         np.minimum(displacement, one, out=displacement)

@@ -1,6 +1,7 @@
 """The folded fast path against the readable definitions it replaces."""
 
 import logging
+import weakref
 from functools import partial
 
 import numpy as np
@@ -162,6 +163,16 @@ def test_flow_of_a_single_observation(action_dim: int, net_arch: list[int], n_st
         batch = integrate(folded_velocity(field, obs), actions, n_steps)
         singles = [integrate_single(field, obs[i : i + 1], actions[i : i + 1], n_steps) for i in range(5)]
     th.testing.assert_close(th.cat(singles), batch[:5], atol=1e-9, rtol=1e-9)
+
+
+def test_a_folded_network_that_acted_on_single_observations_is_freed() -> None:
+    field = FoldedMLP(trained_mlp(OBS_DIM + 5, 4, [16]), OBS_DIM)
+    with th.no_grad():
+        integrate_single(field, *(one[:1] for one in states_and_actions(4)), 2)
+    freed = weakref.ref(field)
+    del field
+    # Training folds anew after each update: what is kept would add up.
+    assert freed() is None
 
 
 def make_policy(**kwargs) -> QFlexPolicy:
