@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from stable_baselines3.common.preprocessing import get_action_dim
 
 #: A longer run of this suite: SB3_QFLEX_FUZZ=1000 pytest tests/test_fuzz_models.py
-CONSTRUCTIONS = int(os.environ.get("SB3_QFLEX_FUZZ", 30))
+CONSTRUCTIONS = int(os.environ.get("SB3_QFLEX_FUZZ", 100))
 
 
 def test_models_are_built_or_refused() -> None:
-    counts = fuzz(CONSTRUCTIONS, train_every=2)
+    counts = fuzz(CONSTRUCTIONS, train_every=10)
     assert counts["built"] + counts["refused"] >= CONSTRUCTIONS
-    # Few: the cases depend on what else was imported, since hypothesis takes constants from there.
-    assert counts["built"] >= 2 and counts["refused"] > 0 and counts["trained"] > 0
+    # Of a hundred, since hypothesis takes constants from what else was imported, which decides how many can be built.
+    assert counts["built"] >= 10 and counts["refused"] > 0 and counts["trained"] > 0
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
