@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sb3_qflex.benchmark.study.definition import Evaluation, load_study
 from sb3_qflex.benchmark.study.plan import Plan
@@ -58,6 +59,9 @@ class FakePlan(Plan):
 
     steps: int = 100
     fails: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        return {key: value for key, value in super().settings().items() if key not in ("steps", "fails")}
 
     def command(self, folder: Path) -> list[str]:
         return [sys.executable, "-c", _TRAINING, str(folder), str(self.steps), str(int(self.fails))]

@@ -1,5 +1,6 @@
 """The report of a study: small data from runs, and everything else from those data."""
 
+import csv
 import math
 import re
 import shutil
@@ -13,6 +14,7 @@ from study_runs import STUDY, fake_plan, study_file
 from sb3_qflex.benchmark import __main__ as command
 from sb3_qflex.benchmark.outputs import ForeignFileError
 from sb3_qflex.benchmark.study import report_command
+from sb3_qflex.benchmark.study.command import run_study
 from sb3_qflex.benchmark.study.definition import Study, StudyError, load_study
 from sb3_qflex.benchmark.study.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING, extract
 from sb3_qflex.benchmark.study.report_command import REPORT, write_report
@@ -193,20 +195,54 @@ def test_data_of_another_study(study: Study) -> None:
         read_results(study, data(("chain", "qflex", 7)))
 
 
-def test_results_are_not_lost(study: Study, tmp_path: Path) -> None:
-    out, root = tmp_path / "out", tmp_path / "runs"
-    run = RunFolder(fake_plan(0, **own_fields(study)), root)
-    Runner([run], 1).run()
-    write_report(study, out, root)
-    assert "3 of 4 runs are missing" in (out / REPORT).read_text()
-    write_report(study, out)
+def made(root: Path, study: Study, *seeds: int) -> Path:
+    """A folder with finished runs of the tiny study."""
+    Runner([RunFolder(fake_plan(seed, **own_fields(study)), root) for seed in seeds], 1).run()
+    return root
 
-    (run.path / "done.json").unlink()
-    with pytest.raises(StudyError, match=r"out has results of runs that .*runs lacks: chain/qflex/seed0"):
-        write_report(study, out, root)
+
+def test_runs_of_several_machines_make_one_report(study: Study, tmp_path: Path) -> None:
+    out, together = tmp_path / "out", tmp_path / "together"
+    for number, seed in enumerate((1, 0)):
+        write_report(study, out, made(tmp_path / f"machine{number}", study, seed))
+    assert "2 of 4 runs are missing" in (out / REPORT).read_text()
+    write_report(study, together, made(tmp_path / "both", study, 0, 1))
+    runs = [folder.joinpath("evaluations.csv").read_bytes() for folder in (out, together)]
+    assert runs[0] == runs[1]
+    identities = [[row[:3] for row in csv.reader((out / "runs.csv").open())] for out in (out, together)]
+    assert identities[0] == identities[1] == [["task", "label", "seed"], *(["chain", "qflex", seed] for seed in "01")]
+
+    before = (out / REPORT).read_bytes()
+    write_report(study, out)
+    assert (out / REPORT).read_bytes() == before
     (out / REPORT).write_text("edited")
     with pytest.raises(ForeignFileError, match=r"edited since: report\.md"):
         write_report(study, out)
+
+
+def test_runs_with_other_settings_are_not_added(study: Study, tmp_path: Path) -> None:
+    write_report(study, tmp_path / "out", made(tmp_path / "first", study, 0))
+    settings = tmp_path / "out" / "settings.json"
+    settings.write_text(settings.read_text().replace('"n_envs": 2', '"n_envs": 3'))
+    with pytest.raises(StudyError, match=r"chain/qflex: the report has runs with other settings \(hyperparameters: "):
+        write_report(study, tmp_path / "out", made(tmp_path / "second", study, 1))
+
+
+def test_reported_runs_are_left_out(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "tiny.yml", tmp_path / "out"
+    write_report(study, out, made(tmp_path / "runs", study, 1))
+
+    def listed(*words: str) -> list[str]:
+        run_study([str(file), "--dry-run", "--out", str(tmp_path / "new"), *words])
+        return [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+
+    assert listed("--reported", str(out)) == ["chain/qflex/seed0", "chain/crossq_fast/seed0", "chain/crossq_fast/seed1"]
+    assert listed("--only", "chain/qflex/*", "--reported", str(out)) == ["chain/qflex/seed0"]
+    assert listed("--only", "*/seed1") == ["chain/qflex/seed1", "chain/crossq_fast/seed1"]
+    with pytest.raises(SystemExit, match=r"--only pen/\*: no run of .* has such a name"):
+        listed("--only", "pen/*")
+    with pytest.raises(SystemExit, match="new has no report of a study"):
+        listed("--reported", str(tmp_path / "new"))
 
 
 def own_fields(study: Study) -> dict[str, object]:

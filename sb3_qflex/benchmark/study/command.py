@@ -1,15 +1,17 @@
 """``python -m sb3_qflex.benchmark run STUDY``."""
 
 import argparse
+import fnmatch
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from sb3_qflex.benchmark.machine import available_cores
 from sb3_qflex.benchmark.speed import positive_integer
-from sb3_qflex.benchmark.study.definition import StudyError, load_study, packaged_studies
+from sb3_qflex.benchmark.study.definition import Study, StudyError, load_study, packaged_studies
+from sb3_qflex.benchmark.study.joining import reported
 from sb3_qflex.benchmark.study.lock import locked
-from sb3_qflex.benchmark.study.plan import plan_runs
+from sb3_qflex.benchmark.study.plan import Plan, plan_runs
 from sb3_qflex.benchmark.study.run_folder import RunFolder
 from sb3_qflex.benchmark.study.runner import Runner
 
@@ -24,7 +26,7 @@ def run_study(argv: Sequence[str]) -> None:
     try:
         study = load_study(arguments.study)
         root = (arguments.out or Path("runs", study.name)).resolve()
-        runs = [RunFolder(plan, root) for plan in plan_runs(study)]
+        runs = [RunFolder(plan, root) for plan in _wanted(study, arguments.only, arguments.reported)]
         if arguments.dry_run:
             for run in runs:
                 print(f"{run.plan.name}: {'done' if run.done() else 'missing'}")
@@ -39,6 +41,16 @@ def run_study(argv: Sequence[str]) -> None:
     if runner.failures:
         sys.exit(f"{len(runner.failures)} of {len(runs)} runs failed: {', '.join(runner.failures)}")
     print(f"All {len(runs)} runs of {study.name} are in {root}")
+
+
+def _wanted(study: Study, patterns: Sequence[str] | None, report: Path | None) -> list[Plan]:
+    plans = plan_runs(study)
+    for pattern in patterns or ():
+        if not any(fnmatch.fnmatchcase(plan.name, pattern) for plan in plans):
+            raise StudyError(f"--only {pattern}: no run of {study.name} has such a name; they are listed by --dry-run")
+    elsewhere = set() if report is None else reported(report, plans)
+    chosen = [plan for plan in plans if any(fnmatch.fnmatchcase(plan.name, one) for one in patterns or ["*"])]
+    return [plan for plan in chosen if plan.name not in elsewhere]
 
 
 def _runner(runs: Sequence[RunFolder], jobs: int | None, on_ray: bool) -> Runner:
@@ -68,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
         "--ray",
         action="store_true",
         help="run on a Ray cluster (RAY_ADDRESS, or one on this machine) whose machines share the folder of the runs",
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="PATTERN", help="make only the runs with such names, as 'pen/qflex/*'"
+    )
+    parser.add_argument(
+        "--reported", type=Path, metavar="FOLDER", help="a report of the study: leave out the runs that it has"
     )
     parser.add_argument("--dry-run", action="store_true", help="only list the runs and which are done")
     return parser

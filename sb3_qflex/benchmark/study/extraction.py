@@ -25,9 +25,9 @@ def extract(runs: Sequence[RunFolder]) -> dict[str, bytes]:
     runs = sorted(runs, key=lambda run: (run.plan.task, run.plan.label, run.plan.seed))
     records = [(run, record) for run in runs if (record := run.done()) is not None]
     return {
-        RUNS: _csv([_facts(run, record) for run, record in records]),
-        EVALUATIONS: _csv([row for run, record in records for row in _evaluations(run, record)]),
-        TRAINING: _csv([row for run, record in records for row in _training(run, record)]),
+        RUNS: to_csv([_facts(run, record) for run, record in records]),
+        EVALUATIONS: to_csv([row for run, record in records for row in _evaluations(run, record)]),
+        TRAINING: to_csv([row for run, record in records for row in _training(run, record)]),
         SETTINGS: _settings(records),
     }
 
@@ -108,7 +108,11 @@ def _settings(records: Sequence[tuple[RunFolder, dict[str, Any]]]) -> bytes:
     return (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
+def to_csv(rows: Sequence[dict[str, Any]]) -> bytes:
+    """
+    :param rows: with the same columns each
+    :return: content of a CSV file; numbers have seven digits
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if rows:

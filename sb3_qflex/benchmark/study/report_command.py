@@ -8,8 +8,9 @@ from pathlib import Path
 from sb3_qflex.benchmark.outputs import OutputFolder
 from sb3_qflex.benchmark.study.definition import Study, StudyError, load_study, packaged_studies
 from sb3_qflex.benchmark.study.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING, extract
+from sb3_qflex.benchmark.study.joining import join
 from sb3_qflex.benchmark.study.plan import plan_runs
-from sb3_qflex.benchmark.study.results import Results, read_results
+from sb3_qflex.benchmark.study.results import read_results
 from sb3_qflex.benchmark.study.run_folder import RunFolder
 
 REPORT = "report.md"
@@ -36,9 +37,9 @@ def write_report(study: Study, out: Path, runs: Path | None = None) -> list[Path
     """
     :param study: the study
     :param out: folder of the small data and the report
-    :param runs: folder of runs to take the data from; None to use the data that is in ``out``
+    :param runs: folder of runs to add to the data in ``out``; None to use that data alone
     :return: the files written
-    :raises StudyError: if there is no data, or some would be lost
+    :raises StudyError: if there is no data, or the runs do not belong together
     :raises ForeignFileError: if ``out`` has files that are not the report's
     """
     data = _committed(out, study) if runs is None else _extracted(study, out, runs)
@@ -68,18 +69,7 @@ def _extracted(study: Study, out: Path, runs: Path) -> dict[str, bytes]:
     if not runs.is_dir():
         raise StudyError(f"{runs} is no folder of runs: python -m sb3_qflex.benchmark run {study.name} --out {runs}")
     data = extract([RunFolder(plan, runs.resolve()) for plan in plan_runs(study)])
-    if (out / RUNS).is_file():
-        _refuse_loss(read_results(study, _committed(out, study)), read_results(study, data), out, runs)
-    return data
-
-
-def _refuse_loss(old: Results, new: Results, out: Path, runs: Path) -> None:
-    lost = sorted(set(new.missing) - set(old.missing))
-    if lost:
-        raise StudyError(
-            f"{out} has results of runs that {runs} lacks: {', '.join(lost)}. Choose another folder with --out, or "
-            "remove the old results."
-        )
+    return join(_committed(out, study), data) if (out / RUNS).is_file() else data
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,6 +78,6 @@ def _parser() -> argparse.ArgumentParser:
         description="Tables and figures of a study, as far as its runs are finished. Trains nothing.",
     )
     parser.add_argument("study", help=f"one of {', '.join(packaged_studies())}, or the path of a YAML file")
-    parser.add_argument("--runs", type=Path, help="folder of runs (default: the data in --out is used)")
+    parser.add_argument("--runs", type=Path, help="folder of runs to add to the data in --out (default: none)")
     parser.add_argument("--out", type=Path, help="folder of data and report (default: docs/results/<study>)")
     return parser

@@ -126,8 +126,8 @@ def read_results(study: Study, files: Mapping[str, bytes]) -> Results:
     evaluations, training = _grouped(files[EVALUATIONS]), _grouped(files[TRAINING])
     planned = {(plan.task, plan.label, str(plan.seed)): plan.name for plan in plan_runs(study)}
     runs = []
-    for facts in _rows(files[RUNS]):
-        key = _key(facts)
+    for facts in csv_rows(files[RUNS]):
+        key = run_key(facts)
         if key not in planned:
             raise StudyError(f"{RUNS}: {'/'.join(key)} is no run of the study {study.name}")
         if int(facts["budget"]) != study.budget:
@@ -144,18 +144,26 @@ _Key = tuple[str, str, str]
 _NO_EPISODES = {name: np.empty(0) for name in ("steps", "episodes", "return mean", "return std", "length mean")}
 
 
-def _rows(content: bytes) -> list[dict[str, str]]:
+def csv_rows(content: bytes) -> list[dict[str, str]]:
+    """
+    :param content: of one of the CSV files
+    :return: its rows
+    """
     return list(csv.DictReader(io.StringIO(content.decode())))
 
 
-def _key(row: Mapping[str, str]) -> _Key:
+def run_key(row: Mapping[str, str]) -> _Key:
+    """
+    :param row: of one of the CSV files
+    :return: task, label and seed of the run that it belongs to
+    """
     return row["task"], row["label"], row["seed"]
 
 
 def _grouped(content: bytes) -> dict[_Key, dict[str, Curve]]:
     groups: dict[_Key, list[dict[str, str]]] = {}
-    for row in _rows(content):
-        groups.setdefault(_key(row), []).append(row)
+    for row in csv_rows(content):
+        groups.setdefault(run_key(row), []).append(row)
     return {
         key: {
             name: np.array([float(row[name] or "nan") for row in rows])
