@@ -4,6 +4,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from envs_assets import needs
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor, load_results
+
+from sb3_qflex.envs.myo import MyoTask, WithoutModelSource
 
 pytestmark = needs("MyoHandPenTwirl-v0")
 
@@ -91,3 +96,51 @@ def test_pen_episode_is_truncated_after_fifty_steps_unless_it_drops():
         done = terminated or truncated
     assert truncated is (steps == 50)
     assert terminated is (info["drop"] != 0) or steps == 50
+
+
+def test_divergence_is_an_episode_for_a_monitor_beneath(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes a log of its warnings
+    # The order in which RL Zoo wraps.
+    monitor = Monitor(gym.make("myoHandPenTwirlRandom-v0"), "monitor")
+    env = WithoutModelSource(MyoTask(monitor))
+    action = np.full(39, 0.5, dtype=np.float32)
+    ends = []
+    for diverging in (True, False):
+        env.reset(seed=0)
+        rewards = [env.step(action)[1] for _ in range(3)]
+        if diverging:
+            env.unwrapped.data.qvel[-1] = np.nan
+        _, reward, terminated, truncated, info = env.step(action)
+        if not diverging:
+            while not (terminated or truncated):
+                _, reward, terminated, truncated, info = env.step(action)
+                rewards.append(reward)
+        ends.append((info["episode"]["r"], info["episode"]["l"]))
+        if diverging:
+            assert ends == [(pytest.approx(sum(rewards), abs=1e-5), 4)]
+    env.close()
+    episodes = load_results(str(tmp_path))
+    assert list(zip(episodes["r"], episodes["l"], strict=True)) == ends
+    assert monitor.get_episode_lengths() == [length for _, length in ends]
+
+
+def test_an_evaluation_counts_diverged_episodes_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    envs = make_vec_env("myoHandPenTwirlRandom-v0", 2, seed=0, wrapper_class=MyoTask)
+    successes = []
+
+    def look(local, _):
+        env, done = envs.envs[local["i"]], local["done"]
+        if done:
+            successes.append(local["info"]["is_success"])
+        # The third step of each second episode diverges.
+        if len(successes) % 2 and local["current_lengths"][local["i"]] == 2 and not done:
+            env.unwrapped.data.qvel[-1] = np.nan
+
+    class Still:
+        def predict(self, observations, **kwargs):
+            return np.full((2, 39), 0.5, dtype=np.float32), None
+
+    returns, lengths = evaluate_policy(Still(), envs, 6, callback=look, return_episode_rewards=True)
+    assert len(returns) == len(lengths) == len(successes) == 6
+    assert 3 in lengths and np.isfinite(returns).all()

@@ -12,59 +12,73 @@ def test_two_links_at_a_right_angle():
     env = PlanarChain(n_links=2)
     observation, _ = env.reset(seed=0, options={"angles": [0.0, np.pi / 2], "target": [0.5, 0.1]})
     # Links of length 1/2 along x and then along y end in (0.5, 0.5), 0.4 above the target.
-    np.testing.assert_allclose(observation, [1, 0, 0, 1, 0.5, 0.5, 0.0, -0.4], atol=1e-7)
-    _, reward, terminated, truncated, info = env.step(np.zeros(2, dtype=np.float32))
-    assert reward == pytest.approx(-0.4)
+    np.testing.assert_allclose(observation, [0.5, 0.5, 0.5, 0.1], atol=1e-7)
+    # At rest the second link points back along the first one; an action of -1 turns it upright.
+    observation, reward, terminated, truncated, info = env.step(np.array([0, -1], dtype=np.float32))
+    np.testing.assert_allclose(observation, [0.5, 0.5, 0.5, 0.1], atol=1e-7)
+    assert reward == pytest.approx(1 - 0.4 / np.sqrt(0.26))
     assert (terminated, truncated, info["is_success"]) == (False, False, False)
 
 
-def test_a_full_action_turns_each_link_by_a_fifth_of_a_radian():
-    env = PlanarChain(n_links=3)
-    env.reset(seed=0, options={"angles": [0.0, 1.0, 2.0]})
-    env.step(np.array([1.0, -1.0, 0.5], dtype=np.float32))
-    np.testing.assert_allclose(env.angles, [0.2, 0.8, 2.1])
+@pytest.mark.parametrize("n_links", [2, 3, 100])
+def test_a_chain_at_rest_is_a_ring_and_earns_nothing(n_links):
+    env = PlanarChain(n_links=n_links)
+    start = env.reset(seed=0)[0]
+    observation, reward, *_ = env.step(np.zeros(n_links, dtype=np.float32))
+    np.testing.assert_allclose([start[:2], observation[:2]], 0.0, atol=1e-7)
+    assert reward == pytest.approx(0.0)
+
+
+def test_a_full_action_turns_a_link_by_a_quarter_and_is_forgotten_with_the_next_one():
+    env = PlanarChain(n_links=4)
+    env.reset(seed=0, options={"angles": [0.0, 1.0, 2.0, 3.0]})
+    for _ in range(2):
+        env.step(np.array([1.0, -1.0, 0.5, 2.0], dtype=np.float32))
+        np.testing.assert_allclose(env.angles / np.pi, [0.5, 0.0, 1.25, 2.0])
 
 
 def test_success_is_a_tip_within_five_hundredths():
     env = PlanarChain(n_links=1)
     for radius, success in ((0.96, True), (0.94, False)):
-        env.reset(seed=0, options={"angles": [0.0], "target": [radius, 0.0]})
-        info = env.step(np.zeros(1, dtype=np.float32))[4]
+        env.reset(seed=0, options={"target": [radius, 0.0]})
+        _, reward, *_, info = env.step(np.zeros(1, dtype=np.float32))
         assert info["is_success"] is success
         assert info["distance"] == pytest.approx(1.0 - radius)
+        assert reward == pytest.approx(1 - (1 - radius) / radius)
 
 
 @pytest.mark.parametrize("n_links", [10, 1000])
 def test_independent_noise_moves_the_tip_with_variance_of_one_over_n(n_links):
     env = PlanarChain(n_links=n_links)
     rng = np.random.default_rng(0)
-    across = []
-    for _ in range(2000):
-        env.reset(seed=0, options={"angles": np.zeros(n_links)})
-        observation = env.step(rng.uniform(-1, 1, n_links).astype(np.float32))[0]
-        across.append(observation[2 * n_links + 1])
-    # sin(θ) ≈ θ = 0.2 a with a uniform: variance 0.04 / 3 for one link, a 1/n of it for the mean of n.
-    assert np.var(across) == pytest.approx(0.04 / 3 / n_links, rel=0.1)
+    env.reset(seed=0)
+    tips = [env.step(rng.uniform(-1, 1, n_links).astype(np.float32))[0][:2] for _ in range(3000)]
+    # For α uniform in ±π/2: E cos α = 2/π, so a unit vector turned by α has the variance 1 - 4/π² about its mean.
+    assert np.var(tips, axis=0).sum() == pytest.approx((1 - 4 / np.pi**2) / n_links, rel=0.1)
+    assert np.abs(np.mean(tips, axis=0)).max() < 0.1 / np.sqrt(n_links)
 
 
-def test_start_is_straight_and_the_target_reachable():
+def test_targets_lie_around_the_base():
     env = PlanarChain(n_links=5)
-    for seed in range(50):
-        env.reset(seed=seed)
-        assert np.ptp(env.angles) == 0.0
-        assert 0.3 <= np.linalg.norm(env.target) <= 0.9
+    targets = np.array([env.reset(seed=seed)[0][2:] for seed in range(200)])
+    radii = np.linalg.norm(targets, axis=1)
+    assert 0.3 <= radii.min() < 0.32 and 0.68 < radii.max() <= 0.7
+    assert {(x > 0, y > 0) for x, y in targets} == {(a, b) for a in (False, True) for b in (False, True)}
 
 
-def test_every_target_can_be_reached_in_half_an_episode():
-    env = PlanarChain(n_links=100)
+@pytest.mark.parametrize("n_links", [10, 100, 700])
+def test_every_target_can_be_reached(n_links):
+    env = PlanarChain(n_links=n_links)
     for seed in range(20):
         env.reset(seed=seed)
-        # One half of the links to either side of the target's direction, so that they add up to its distance.
-        bend = np.arccos(np.linalg.norm(env.target)) * np.repeat([1, -1], 50)
-        goal = np.arctan2(env.target[1], env.target[0]) + bend
-        for _ in range(25):
-            *_, info = env.step(((goal - env.angles + np.pi) % (2 * np.pi) - np.pi).clip(-0.2, 0.2) / 0.2)
-        assert info["is_success"], info
+        action = np.zeros(n_links, dtype=np.float32)
+        for _ in range(200):
+            *_, info = env.step(action)
+            # Up the gradient of minus the squared distance.
+            sideways = np.stack([-np.sin(env.angles), np.cos(env.angles)])
+            tip = np.array([np.cos(env.angles).mean(), np.sin(env.angles).mean()])
+            action = (action + (env.target - tip) @ sideways).clip(-1, 1).astype(np.float32)
+        assert info["is_success"], (seed, info)
 
 
 def test_registered_episode_is_truncated_after_fifty_steps():
@@ -90,7 +104,9 @@ def test_bad_actions_are_refused(action):
         env.step(np.array(action, dtype=np.float32))
 
 
-@pytest.mark.parametrize("options", [{"angle": [0.0]}, {"angles": [0.0]}, {"target": [np.nan, 0.0]}])
+@pytest.mark.parametrize(
+    "options", [{"angle": [0.0]}, {"angles": [0.0]}, {"target": [np.nan, 0.0]}, {"target": [0, 0]}]
+)
 def test_bad_reset_options_are_refused(options):
     with pytest.raises(ValueError, match="reset option"):
         PlanarChain(n_links=2).reset(options=options)
@@ -130,14 +146,14 @@ def test_vectorised_form_keeps_hundreds_of_copies_apart():
     env = VecMonitor(PlanarChainVecEnv(300, n_links=8))
     env.seed(0)
     first = env.reset()
-    assert first.shape == (300, 20) and first.dtype == np.float32
+    assert first.shape == (300, 4) and first.dtype == np.float32
     assert len(np.unique(first[:, -1])) == 300
+    actions = np.random.default_rng(0).uniform(-1, 1, (300, 8)).astype(np.float32)
     for _ in range(50):
-        _, _, dones, infos = env.step(np.zeros((300, 8), dtype=np.float32))
-    assert dones.all()
-    # The chain never moved: the return of 50 steps is 50 times the start's distance.
-    distances = np.linalg.norm(first[:, -2:], axis=1)
-    np.testing.assert_allclose([info["episode"]["r"] for info in infos], -50 * distances, rtol=1e-4)
+        _, rewards, dones, infos = env.step(actions)
+    assert dones.all() and len(np.unique(rewards)) == 300
+    # The same action earns the same reward in each of the 50 steps.
+    np.testing.assert_allclose([info["episode"]["r"] for info in infos], 50 * rewards, rtol=1e-4, atol=1e-4)
 
 
 def test_vectorised_form_refuses_bad_arguments():

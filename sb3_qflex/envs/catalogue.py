@@ -125,7 +125,7 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry(
         id="PlanarChain-v0",
         entry_point="sb3_qflex.envs.planar_chain:PlanarChain",
-        observations=204,
+        observations=4,
         actions=100,
         bounds=(-1.0, 1.0),
         steps=50,

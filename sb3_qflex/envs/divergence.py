@@ -1,7 +1,10 @@
 """How a simulation that has diverged is recognised, before a NaN of it reaches anybody."""
 
+import time
 from math import isfinite
+from typing import Any
 
+import gymnasium as gym
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -29,3 +32,30 @@ def bad_states(data: mujoco.MjData) -> NDArray[np.int32]:
     :return: (3,) view of the counters; any above 0 means that it went bad since its last reset
     """
     return data.warning.number[_FIRST : _LAST + 1]
+
+
+def end_monitored_episode(env: gym.Env) -> dict[str, Any]:
+    """
+    Make the end of a diverged episode known to a ``Monitor`` beneath the wrapper that ends it, where RL Zoo's
+    ``env_wrapper`` puts wrappers. The Monitor would miss it, and an evaluation would then count a success flag without
+    a return.
+
+    :param env: The environment that the wrapper wraps; the step's reward does not count
+    :return: ``{"episode": ...}`` for the step's info, empty if there is no Monitor
+    """
+    # Environments can be used without loading SB3, and with it torch.
+    from stable_baselines3.common.monitor import Monitor
+
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, Monitor):
+            returns = sum(env.rewards[:-1])
+            now = time.time() - env.t_start
+            episode = {"r": round(returns, 6), "l": len(env.rewards), "t": round(now, 6), **env.current_reset_info}
+            env.episode_returns.append(returns)
+            env.episode_lengths.append(len(env.rewards))
+            env.episode_times.append(now)
+            if env.results_writer is not None:
+                env.results_writer.write_row(episode)
+            return {"episode": episode}
+        env = env.env
+    return {}

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
-from sb3_qflex.envs.divergence import bad_states, is_finite
+from sb3_qflex.envs.divergence import bad_states, end_monitored_episode, is_finite
 from sb3_qflex.envs.reset_options import checked_options
 from sb3_qflex.envs.wrappers import SigmoidExcitation
 
@@ -76,7 +76,8 @@ class MyoTask(gym.Wrapper, RecordConstructorArgs):
         observation, reward = np.asarray(observation, dtype=np.float32), float(reward)
         if any(bad_states(self._body.data).tolist()) or not (is_finite(observation) and isfinite(reward)):
             self.divergences += 1
-            return self._last_observation, 0.0, True, False, {"is_success": False, "diverged": True}
+            info = {"is_success": False, "diverged": True, **end_monitored_episode(self.env)}
+            return self._last_observation, 0.0, True, False, info
         self._last_observation = observation
         for nested in ("obs_dict", "rwd_dict"):
             details.pop(nested, None)

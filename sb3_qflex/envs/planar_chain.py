@@ -1,8 +1,10 @@
 """A planar chain of n links, the smallest task on which isotropic exploration fails as n grows.
 
-Link i has length 1/n and the absolute angle θ_i, which action i turns; the tip is the mean of the n unit vectors
-(cos θ_i, sin θ_i). Independent noise of variance σ² on the angles moves the tip with variance at most σ²/n, so a
-policy that explores each actuator on its own explores almost nothing of the task once n is large.
+Link i has length 1/n and the absolute angle θ_i = 2πi/n + (π/2) a_i, driven by action i; the tip is the mean of the n
+unit vectors (cos θ_i, sin θ_i). At rest the chain is a closed ring with its tip at the base. Independent noise on the
+actions moves the tip with variance O(1/n), so a policy that explores each actuator on its own explores almost nothing
+of the task once n is large. The angles follow the actions at once: no action influences a later reward (gamma = 0 is
+exact), and what is left of the problem is exploration alone.
 """
 
 from typing import Any
@@ -15,8 +17,8 @@ from numpy.typing import NDArray
 from sb3_qflex.envs.reset_options import checked_options
 
 MAX_EPISODE_STEPS = 50
-MAX_TURN = 0.2  # rad per step: half a turn of the whole chain takes 16 of the 50 steps
-TARGET_RADII = (0.3, 0.9)  # the unit disc is reachable; its rim and centre pin down every angle
+MAX_TURN = np.pi / 2  # rad from its rest to either side: the tip of a long chain gets 1/2 + 1/π = 0.82 from the base
+TARGET_RADII = (0.3, 0.7)
 SUCCESS_DISTANCE = 0.05
 
 
@@ -31,45 +33,44 @@ def check_links(n_links: int) -> int:
     return int(n_links)
 
 
-def observation_space(n_links: int) -> spaces.Box:
+def observation_space() -> spaces.Box:
     """
-    :param n_links: Number of links
-    :return: Box of 2n + 4 float32: cosines and sines of the angles, tip, target minus tip. The tip lies in the unit
-        disc, the difference of two of its points within a radius of 2
+    :return: Box of 4 float32 in [-1, 1]: tip and target
     """
-    high = np.ones(2 * n_links + 4, dtype=np.float32)
-    high[-2:] = 2.0
-    return spaces.Box(-high, high, dtype=np.float32)
+    return spaces.Box(-1.0, 1.0, (4,), dtype=np.float32)
 
 
 def action_space(n_links: int) -> spaces.Box:
     """
     :param n_links: Number of links
-    :return: Box of n float32 in [-1, 1]; 1 turns a link by ``MAX_TURN`` in one step
+    :return: Box of n float32 in [-1, 1]; 1 turns a link by ``MAX_TURN`` from its rest
     """
     return spaces.Box(-1.0, 1.0, (n_links,), dtype=np.float32)
 
 
-def sample_start(rng: np.random.Generator, n_links: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def sample_target(rng: np.random.Generator) -> NDArray[np.float64]:
     """
-    A straight chain in a uniform direction and a target with uniform direction and radius.
-
     :param rng: Generator to draw from
+    :return: Target (2,) with uniform direction and radius
+    """
+    direction = rng.uniform(-np.pi, np.pi)
+    return rng.uniform(*TARGET_RADII) * np.array([np.cos(direction), np.sin(direction)])
+
+
+def rest_angles(n_links: int) -> NDArray[np.float64]:
+    """
     :param n_links: Number of links
-    :return: Angles (n,) in rad and target (2,)
+    :return: Angles (n,) in rad of the closed ring
     """
-    heading, direction = rng.uniform(-np.pi, np.pi, size=2)
-    radius = rng.uniform(*TARGET_RADII)
-    return np.full(n_links, heading), radius * np.array([np.cos(direction), np.sin(direction)])
+    return 2 * np.pi * np.arange(n_links) / n_links
 
 
-def turn(angles: NDArray[np.float64], action: NDArray[np.floating]) -> NDArray[np.float64]:
+def drive(action: NDArray[np.floating]) -> NDArray[np.float64]:
     """
-    :param angles: (..., n) in rad
     :param action: (..., n); values outside [-1, 1] are clipped
-    :return: Angles one step later
+    :return: Angles (..., n) in rad
     """
-    return angles + MAX_TURN * np.clip(action, -1.0, 1.0)
+    return rest_angles(action.shape[-1]) + MAX_TURN * np.clip(action, -1.0, 1.0, dtype=np.float64)
 
 
 def observe(
@@ -78,18 +79,28 @@ def observe(
     """
     :param angles: (..., n) in rad
     :param target: (..., 2)
-    :return: Observations (..., 2n + 4) and the distance (...) of the tip from the target
+    :return: Observations (..., 4) and the distance (...) of the tip from the target
     """
-    cosines, sines = np.cos(angles), np.sin(angles)
-    tip = np.stack([cosines.mean(axis=-1), sines.mean(axis=-1)], axis=-1)
-    error = target - tip
-    observation = np.concatenate([cosines, sines, tip, error], axis=-1).astype(np.float32)
-    return observation, np.sqrt(np.square(error).sum(axis=-1))
+    tip = np.stack([np.cos(angles).mean(axis=-1), np.sin(angles).mean(axis=-1)], axis=-1)
+    observation = np.concatenate([tip, target], axis=-1).astype(np.float32)
+    return observation, np.linalg.norm(target - tip, axis=-1)
+
+
+def reward(distance: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """
+    :param distance: (...) of the tip from the target
+    :param target: (..., 2)
+    :return: (...) at most 1: 1 on the target, 0 with the tip at the base
+    """
+    return 1.0 - distance / np.linalg.norm(target, axis=-1)
 
 
 class PlanarChain(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     """
-    Bring the tip of an n-link chain to a target in the plane; reward: minus the distance.
+    Bring the tip of an n-link chain to a target in the plane.
+
+    The reward is 1 minus the tip's distance from the target in units of the target's distance from the base: 1 on the
+    target, 0 with the tip at the base, where a chain at rest has it and noise on many links leaves it.
 
     Every episode is truncated after 50 steps by the registered time limit. ``info["is_success"]`` says whether
     the tip is within 0.05 of the target, ``info["distance"]`` how far it is.
@@ -106,9 +117,9 @@ class PlanarChain(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             raise ValueError(f"render_mode={render_mode!r}: this environment offers 'rgb_array' or None")
         self.n_links = check_links(n_links)
         self.render_mode = render_mode
-        self.observation_space = observation_space(self.n_links)
+        self.observation_space = observation_space()
         self.action_space = action_space(self.n_links)
-        self.angles = np.zeros(self.n_links)
+        self.angles = rest_angles(self.n_links)
         self.target = np.array([TARGET_RADII[0], 0.0])
 
     def reset(
@@ -116,29 +127,31 @@ class PlanarChain(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """
         :param seed: Seed of the episode's random state, kept over later resets without one
-        :param options: ``"angles"`` (n,) in rad and ``"target"`` (2,) replace what is drawn
-        :return: First observation (2n + 4,) and an empty info
-        :raises ValueError: If an option is unknown, of the wrong shape or not finite
+        :param options: ``"angles"`` (n,) in rad replace the ring, ``"target"`` (2,), not the base, what is drawn
+        :return: First observation (4,) and an empty info
+        :raises ValueError: If an option is unknown, of the wrong shape or not finite, or the target is the base
         """
         super().reset(seed=seed)
-        self.angles, self.target = sample_start(self.np_random, self.n_links)
+        self.angles, self.target = rest_angles(self.n_links), sample_target(self.np_random)
         for name, value in checked_options(options, {"angles": (self.n_links,), "target": (2,)}).items():
             setattr(self, name, value)
+        if not self.target.any():
+            raise ValueError("reset option target=(0, 0) is the base: give a target at some distance from it")
         return observe(self.angles, self.target)[0], {}
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """
         :param action: (n,) in [-1, 1]
-        :return: Observation, reward in [-2, 0], False (never terminates), False (the time limit truncates), info
+        :return: Observation, reward (at most 1), False (never terminates), False (the time limit truncates), info
         :raises ValueError: If the action is not finite or of another shape
         """
         action = np.asarray(action)
         if action.shape != (self.n_links,) or not np.isfinite(action).all():
             raise ValueError(f"the action must be {self.n_links} finite numbers, got shape {action.shape}: {action}")
-        self.angles = turn(self.angles, action)
+        self.angles = drive(action)
         observation, distance = observe(self.angles, self.target)
         info = {"distance": float(distance), "is_success": bool(distance < SUCCESS_DISTANCE)}
-        return observation, -float(distance), False, False, info
+        return observation, float(reward(distance, self.target)), False, False, info
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """

@@ -1,6 +1,6 @@
 """Hundreds of planar chains in one Stable-Baselines3 ``VecEnv``, stepped as one array."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -35,9 +35,7 @@ class PlanarChainVecEnv(VecEnv):
         self.n_links = planar_chain.check_links(n_links)
         self.max_episode_steps = max_episode_steps
         self.render_mode = None
-        super().__init__(
-            num_envs, planar_chain.observation_space(self.n_links), planar_chain.action_space(self.n_links)
-        )
+        super().__init__(num_envs, planar_chain.observation_space(), planar_chain.action_space(self.n_links))
         self.angles = np.zeros((num_envs, self.n_links))
         self.targets = np.zeros((num_envs, 2))
         self._generators = [seeding.np_random(None)[0] for _ in range(num_envs)]
@@ -46,7 +44,7 @@ class PlanarChainVecEnv(VecEnv):
 
     def reset(self) -> VecEnvObs:
         """
-        :return: Observations (num_envs, 2n + 4)
+        :return: Observations (num_envs, 4)
         :raises ValueError: If reset options were set: only the single environment takes them
         """
         if any(self._options):
@@ -60,9 +58,13 @@ class PlanarChainVecEnv(VecEnv):
 
     def _start(self) -> NDArray[np.float32]:
         self._steps = 0
-        for index, generator in enumerate(self._generators):
-            self.angles[index], self.targets[index] = planar_chain.sample_start(generator, self.n_links)
+        self._restart(range(self.num_envs))
         return planar_chain.observe(self.angles, self.targets)[0]
+
+    def _restart(self, copies: Iterable[int]) -> None:
+        for copy in copies:
+            self.angles[copy] = planar_chain.rest_angles(self.n_links)
+            self.targets[copy] = planar_chain.sample_target(self._generators[copy])
 
     def step_async(self, actions: NDArray[np.floating]) -> None:
         """
@@ -79,8 +81,9 @@ class PlanarChainVecEnv(VecEnv):
         :return: Observations, rewards, dones and infos; a truncated episode's last observation is in
             ``info["terminal_observation"]``
         """
-        self.angles = planar_chain.turn(self.angles, self._actions)
+        self.angles = planar_chain.drive(self._actions)
         observations, distances = planar_chain.observe(self.angles, self.targets)
+        rewards = planar_chain.reward(distances, self.targets).astype(np.float32)
         self._steps += 1
         done = self._steps >= self.max_episode_steps
         infos: list[dict[str, Any]] = [
@@ -91,7 +94,7 @@ class PlanarChainVecEnv(VecEnv):
             for info, observation in zip(infos, observations, strict=True):
                 info["terminal_observation"] = observation
             observations = self._start()
-        return observations, -distances.astype(np.float32), np.full(self.num_envs, done), infos
+        return observations, rewards, np.full(self.num_envs, done), infos
 
     def get_state(self) -> dict[str, Any]:
         """
@@ -137,8 +140,7 @@ class PlanarChainVecEnv(VecEnv):
         if method_name != "reset" or args or kwargs:
             raise NotImplementedError(f"PlanarChainVecEnv has no single environments to call {method_name!r} on")
         chosen = list(self._get_indices(indices))
-        for index in chosen:
-            self.angles[index], self.targets[index] = planar_chain.sample_start(self._generators[index], self.n_links)
+        self._restart(chosen)
         observations = planar_chain.observe(self.angles[chosen], self.targets[chosen])[0]
         return [(observation, {}) for observation in observations]
 

@@ -158,8 +158,9 @@ class BadStateGuard:
             if not dones[index] or started_badly:
                 self._restart(observations, one)
             rewards[index], dones[index] = 0.0, True
-            # A Monitor's sum of rewards holds the bad one.
+            # A Monitor's sum of rewards holds the bad one; a success without an episode would be one too many.
             infos[index].pop("episode", None)
+            infos[index].pop("is_success", None)
             infos[index].update(
                 {
                     "TimeLimit.truncated": True,
