@@ -8,6 +8,7 @@ from small_models import SMALL
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_qflex import QFlex
 from sb3_qflex.benchmark.loop_timer import Stopwatch
@@ -27,11 +28,10 @@ OFF_POLICY = {key: SMALL[key] for key in ("learning_starts", "batch_size", "buff
 )
 def test_measured(algorithm: type, kwargs: dict, steps: int, updates: int, tmp_path: Path) -> None:
     methods = dict(vars(algorithm))
-    vec_env = make_vec_env("Pendulum-v1", 2, seed=0)
+    vec_env = VecNormalize(make_vec_env("Pendulum-v1", 2, seed=0))
     model = algorithm("MlpPolicy", vec_env, policy_kwargs={"net_arch": [8]}, **kwargs)
-    evaluation = EvalCallback(
-        make_vec_env("Pendulum-v1", 1), n_eval_episodes=1, eval_freq=16, log_path=str(tmp_path), verbose=0
-    )
+    evaluated = VecNormalize(make_vec_env("Pendulum-v1", 1), training=False)
+    evaluation = EvalCallback(evaluated, n_eval_episodes=1, eval_freq=16, log_path=str(tmp_path), verbose=0)
     model.learn(60, callback=[RunRecorder(str(tmp_path)), Saving(tmp_path), evaluation])
     measured = json.loads((tmp_path / "measured.json").read_text())
     assert (measured["steps"], measured["environments"], measured["updates"]) == (steps, 2, updates)
@@ -44,6 +44,7 @@ def test_measured(algorithm: type, kwargs: dict, steps: int, updates: int, tmp_p
     # Nothing of the measuring is left on the class or went into a file.
     assert dict(vars(algorithm)) == methods
     assert algorithm.load(tmp_path / "saved.zip").num_timesteps == 40
+    assert VecNormalize.load(str(tmp_path / "saved.pkl"), vec_env.venv).obs_rms.count > 0
 
 
 class Saving(BaseCallback):
@@ -56,6 +57,7 @@ class Saving(BaseCallback):
     def _on_step(self) -> bool:
         if self.num_timesteps == 40:
             self.model.save(self.folder / "saved.zip")
+            self.model.get_vec_normalize_env().save(str(self.folder / "saved.pkl"))
         return True
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_qflex.benchmark.loop_timer import METHODS, PARTS, Stopwatch
 from sb3_qflex.benchmark.study.files import write_json
@@ -33,8 +34,9 @@ class RunRecorder(BaseCallback):
         self._noted = 0.0
 
     def _on_training_start(self) -> None:
-        assert self.model.env is not None
-        self._stopwatch.watch("environment", self.model.env, "step")
+        simulated = _simulated(self.model.env)
+        for method in ("step_async", "step_wait"):
+            self._stopwatch.watch("environment", simulated, method)
         for part, owner, method in _methods(self.model):
             self._stopwatch.watch(part, owner, method)
         for callback in _evaluating(self.locals["callback"]):
@@ -84,6 +86,14 @@ class RunRecorder(BaseCallback):
             "evaluations": self._evaluations,
         }
         write_json(self._folder / "measured.json", measured)
+
+
+def _simulated(env: VecEnv | None) -> VecEnv:
+    """The environments beneath a ``VecNormalize``: that object is saved while it is trained with, they are not."""
+    assert env is not None
+    while isinstance(env, VecNormalize):
+        env = env.venv
+    return env
 
 
 def _methods(model: Any) -> list[tuple[str, Any, str]]:
