@@ -40,22 +40,24 @@ def end_monitored_episode(env: gym.Env) -> dict[str, Any]:
     ``env_wrapper`` puts wrappers. The Monitor would miss it, and an evaluation would then count a success flag without
     a return.
 
-    :param env: The environment that the wrapper wraps; the step's reward does not count
-    :return: ``{"episode": ...}`` for the step's info, empty if there is no Monitor
+    :param env: The environment that the wrapper wraps, after the step
+    :return: ``{"episode": ...}`` for the step's info, without the step's reward; empty if there is no Monitor
     """
     # Environments can be used without loading SB3, and with it torch.
     from stable_baselines3.common.monitor import Monitor
 
     while isinstance(env, gym.Wrapper):
         if isinstance(env, Monitor):
-            returns = sum(env.rewards[:-1])
-            now = time.time() - env.t_start
-            episode = {"r": round(returns, 6), "l": len(env.rewards), "t": round(now, 6), **env.current_reset_info}
-            env.episode_returns.append(returns)
-            env.episode_lengths.append(len(env.rewards))
-            env.episode_times.append(now)
-            if env.results_writer is not None:
-                env.results_writer.write_row(episode)
+            returns, seconds = sum(env.rewards[:-1]), time.time() - env.t_start
+            episode = {"r": round(returns, 6), "l": len(env.rewards), "t": round(seconds, 6), **env.current_reset_info}
+            # Where the task itself ended the episode, the Monitor has it already.
+            if not env.needs_reset:
+                env.needs_reset = True
+                env.episode_returns.append(returns)
+                env.episode_lengths.append(len(env.rewards))
+                env.episode_times.append(seconds)
+                if env.results_writer is not None:
+                    env.results_writer.write_row(episode)
             return {"episode": episode}
         env = env.env
     return {}
