@@ -72,7 +72,7 @@ def test_there_and_back(normalize: bool, fake_hub: FakeHub, tmp_path: Path) -> N
         if not file.endswith(".pkl"):
             assert (loaded / file).read_bytes() == original.read_bytes(), file
         assert (loaded / file).is_file()
-    observation = np.linspace(-1.0, 1.0, 10, dtype=np.float32)
+    observation = np.linspace(-1.0, 1.0, 4, dtype=np.float32)
     action = QFlex.load(loaded / f"{ENV}.zip", device="cpu").predict(observation, deterministic=True)[0]
     policy = QFlexPolicy.load(remote / "policy.safetensors", device="cpu")
     np.testing.assert_allclose(policy.predict(observation, deterministic=True)[0], action, rtol=1e-6)
