@@ -102,9 +102,9 @@ def _settings(records: Sequence[tuple[RunFolder, dict[str, Any]]]) -> bytes:
     """Settings of each task and label, and the command of one of its runs."""
     settings: dict[str, dict[str, Any]] = {}
     for run, record in records:
-        ours = {key: value for key, value in record["settings"].items() if key not in ("task", "label", "seed")}
         command = record["command"].replace(f"{run.path}/", "").replace(str(run.path), ".").partition(" ")[2]
-        settings.setdefault(run.plan.task, {}).setdefault(run.plan.label, {**ours, "command": f"python {command}"})
+        values = {**run.plan.kind_settings(), "command": f"python {command}"}
+        settings.setdefault(run.plan.task, {}).setdefault(run.plan.label, values)
     return (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sb3_qflex.benchmark.study.definition import StudyError
 from sb3_qflex.benchmark.study.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING, to_csv
-from sb3_qflex.benchmark.study.plan import Plan
+from sb3_qflex.benchmark.study.plan import Plan, differences
 from sb3_qflex.benchmark.study.results import csv_rows, run_key
 
 
@@ -39,15 +39,11 @@ def _joined_settings(old: bytes, new: bytes) -> bytes:
 
 
 def _same(known: Mapping[str, Any], values: Mapping[str, Any], name: str) -> None:
-    different = [
-        f"{key}: {known.get(key)!r} there, {values.get(key)!r} now"
-        for key in sorted(known.keys() | values.keys())
-        # The command has the run's seed in it.
-        if key != "command" and known.get(key) != values.get(key)
-    ]
-    if different:
+    # The command has the run's seed in it.
+    there, here = ({key: value for key, value in one.items() if key != "command"} for one in (known, values))
+    if different := differences(there, here):
         raise StudyError(
-            f"{name}: the report has runs with other settings ({'; '.join(different)}). Choose another folder with "
+            f"{name}: the report has runs with other settings ({different}). Choose another folder with "
             "--out, or remove the old results."
         )
 
@@ -66,6 +62,5 @@ def reported(folder: Path, plans: list[Plan]) -> set[str]:
     known = {run_key(row) for row in rows}
     found = [plan for plan in plans if (plan.task, plan.label, str(plan.seed)) in known]
     for plan in found:
-        ours = {key: value for key, value in plan.settings().items() if key not in ("task", "label", "seed")}
-        _same(settings[plan.task][plan.label], ours, plan.name)
+        _same(settings[plan.task][plan.label], plan.kind_settings(), plan.name)
     return {plan.name for plan in found}

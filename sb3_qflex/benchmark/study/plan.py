@@ -61,6 +61,12 @@ class Plan:
         """
         return json.loads(json.dumps(asdict(self)))
 
+    def kind_settings(self) -> dict[str, Any]:
+        """
+        :return: the settings that all runs of its kind share
+        """
+        return {key: value for key, value in self.settings().items() if key not in ("task", "label", "seed")}
+
     def hyperparameter_file(self, folder: Path) -> str:
         """
         :param folder: of the run
@@ -95,6 +101,19 @@ class Plan:
             options["--save-freq"] = self.save_every
         arguments = [f"{key}:{value!r}" for key, value in self.env_kwargs.items()]
         return zoo_train_command(options) + (["--env-kwargs", *arguments] if arguments else [])
+
+
+def differences(known: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """
+    :param known: settings of a run that was made
+    :param ours: settings of a run that is planned
+    :return: what differs, in words; empty if nothing does
+    """
+    return "; ".join(
+        f"{key}: {known.get(key)!r} there, {ours.get(key)!r} now"
+        for key in {**ours, **known}
+        if known.get(key) != ours.get(key)
+    )
 
 
 def plan_runs(study: Study) -> list[Plan]:

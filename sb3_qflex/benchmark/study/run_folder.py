@@ -15,7 +15,7 @@ import numpy as np
 
 from sb3_qflex.benchmark.study.definition import StudyError
 from sb3_qflex.benchmark.study.files import read_json, write_json, write_whole
-from sb3_qflex.benchmark.study.plan import Plan
+from sb3_qflex.benchmark.study.plan import Plan, differences
 
 DONE = "done.json"
 _BEGUN, _PROGRESS, _MEASURED, _LOG, _ZOO = "begun.json", "progress.json", "measured.json", "log.txt", "zoo"
@@ -59,13 +59,9 @@ class RunFolder:
         return read_json(self.path / DONE)
 
     def _same_settings(self, known: dict[str, Any]) -> None:
-        ours = self.plan.settings()
-        different = [
-            f"{key}: {known.get(key)!r} there, {ours[key]!r} now" for key in ours if known.get(key) != ours[key]
-        ]
-        if different:
+        if different := differences(known, self.plan.settings()):
             raise StudyError(
-                f"{self.path} holds a run with other settings ({'; '.join(different)}). "
+                f"{self.path} holds a run with other settings ({different}). "
                 "Choose another folder with --out, or move that run away."
             )
 
