@@ -27,7 +27,15 @@ def test_the_studies_that_were_promised() -> None:
         for name in ("pen", "mshuman700")
     }
     assert seeds == {
-        "pen": {"qflex": 5, "crossq": 5, "sac": 5, "tqc": 3, "ppo": 3},
+        "pen": {
+            "qflex": 5,
+            "crossq": 5,
+            "sac": 5,
+            "tqc": 3,
+            "ppo": 3,
+            "qflex (source only)": 3,
+            "crossq (no entropy)": 3,
+        },
         "mshuman700": {"qflex": 2, "crossq": 2},
     }
     assert [task.env_kwargs["n_links"] for task in load_study("chain").tasks] == [10, 30, 100, 300, 700]
