@@ -36,6 +36,26 @@ def test_the_table_of_arguments_agrees_with_the_constructor() -> None:
                 assert str(parameters[name].default).removesuffix(".0") == default.strip('"'), name
 
 
+def intervals(text: str) -> list[list[str]]:
+    """Each "mean [low, high]" of a text."""
+    number = r"(-?\d+(?:\.\d+)?)"
+    return [list(found) for found in re.findall(rf"{number} \[{number}, {number}\]", text)]
+
+
+def rounds_to(exact: str, quoted: str) -> bool:
+    decimals = len(quoted.partition(".")[2])
+    return abs(float(exact) - float(quoted)) <= 0.5 * 10**-decimals + 1e-9
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_quoted_intervals_are_those_of_a_report(page: str) -> None:
+    reported = [triple for report in (DOCS / "results").glob("*/report.md") for triple in intervals(report.read_text())]
+    quoted = intervals((ROOT / page).read_text())
+    assert len(quoted) >= 3
+    for triple in quoted:
+        assert any(all(map(rounds_to, exact, triple)) for exact in reported), triple
+
+
 @pytest.mark.slow
 def test_site_builds_without_warnings(tmp_path: Path) -> None:
     pytest.importorskip("myst_nb", reason="the docs extra is not installed")
