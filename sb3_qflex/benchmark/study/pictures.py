@@ -60,7 +60,8 @@ def _draw_task(task: Task, runs: Mapping[str, list[RunResult]]) -> Figure:
     success.set(title="Success in evaluation", xlabel="environment steps", ylabel="rate")
     if not success.lines:
         success.remove()
-    evaluation.legend()
+    # Below the curves: with several algorithms it would cover some of them.
+    figure.legend(*evaluation.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(runs), 4))
     figure.suptitle(f"{task.env}: interquartile mean over n seeds; thin: single runs")
     return figure
 
