@@ -25,7 +25,7 @@ from sb3_qflex.benchmark.study.runner import Runner
 COMMITTED = Path(__file__).parents[1] / "docs/results"
 
 metrics = pytest.importorskip("rliable.metrics", reason="needs the extra 'study': pip install sb3-qflex[study]")
-from sb3_qflex.benchmark.study.pictures import draw_study, varies_actions  # noqa: E402
+from sb3_qflex.benchmark.study.pictures import draw_study, palette, varies_actions  # noqa: E402
 from sb3_qflex.benchmark.study.statistics import improvement, interquartile_mean  # noqa: E402
 from sb3_qflex.benchmark.study.tables import to_markdown  # noqa: E402
 
@@ -261,6 +261,11 @@ def test_nothing_to_report(study: Study, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(report_command, "load_study", lambda name: study)
     with pytest.raises(SystemExit, match="nowhere is no folder of runs"):
         command.main(["report", "tiny", "--runs", str(tmp_path / "nowhere")])
+
+
+@pytest.mark.parametrize("size", [1, 10, 11, 40])
+def test_every_algorithm_has_a_colour_of_its_own(size: int) -> None:
+    assert len(set(palette(size))) == size
 
 
 def test_figures(study: Study, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from sb3_qflex.benchmark.study.definition import Study, Task, folder_name
@@ -48,7 +50,7 @@ def _png(figure: Figure) -> bytes:
 def _draw_task(task: Task, runs: Mapping[str, list[RunResult]]) -> Figure:
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     (evaluation, training), (clock, success) = figure.subplots(2, 2)
-    for colour, (label, found) in zip(_colours(runs), runs.items(), strict=True):
+    for colour, (label, found) in zip(palette(len(runs)), runs.items(), strict=True):
         name = f"{label} (n = {len(found)})"
         _draw_lines(evaluation, [_evaluations(run, "return mean") for run in found], colour, name)
         _draw_lines(training, [_training(run) for run in found], colour, name)
@@ -66,8 +68,13 @@ def _draw_task(task: Task, runs: Mapping[str, list[RunResult]]) -> Figure:
     return figure
 
 
-def _colours(labels: Mapping[str, object]) -> list[str]:
-    return [f"C{number % 10}" for number in range(len(labels))]
+def palette(size: int) -> list[str]:
+    """
+    :param size: number of algorithms
+    :return: a colour for each of them: matplotlib's usual ones, or evenly along a colour map if there are more than ten
+    """
+    colours = colormaps["tab10"](range(size)) if size <= 10 else colormaps["turbo"](np.linspace(0, 1, size))
+    return [to_hex(colour) for colour in colours]
 
 
 def _evaluations(run: RunResult, column: str) -> _Line:
@@ -108,12 +115,13 @@ def _draw_estimate(axes: Axes, x: Curve, estimate: Estimate, colour: str, label:
 def _draw_scale(results: Results) -> Figure:
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.add_subplot()
-    for number, contender in enumerate(results.study.contenders):
+    contenders = results.study.contenders
+    for colour, contender in zip(palette(len(contenders)), contenders, strict=True):
         found = [
             (task.actions or 0, runs) for task in results.study.tasks if (runs := results.of(task, contender.label))
         ]
         if found:
-            _draw_scale_line(axes, found, f"C{number % 10}", contender.label)
+            _draw_scale_line(axes, found, colour, contender.label)
     axes.set(xscale="log", xlabel="number of actions", ylabel="evaluation return at the end of the budget")
     axes.set_title(f"{results.study.budget:,} environment steps")
     axes.legend()
