@@ -70,7 +70,7 @@ def only_run(study: Study, **kwargs: object) -> RunResult:
     return run
 
 
-@pytest.mark.parametrize("name", sorted(path.parent.name for path in COMMITTED.glob(f"*/{REPORT}")) or ["quick"])
+@pytest.mark.parametrize("name", sorted({"quick", *(path.parent.name for path in COMMITTED.glob(f"*/{REPORT}"))}))
 def test_the_committed_report_follows_from_the_committed_data(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
