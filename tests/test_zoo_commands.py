@@ -80,6 +80,7 @@ def test_compare_trains_in_processes_of_their_own(
     (tmp_path / "small").mkdir()
     (tmp_path / "small/qflex.yml").write_text(f"default: {{{entry}}}")
     monkeypatch.setattr(compare, "our_folder", lambda: tmp_path)
+    monkeypatch.setattr(compare, "EVALUATIONS", 1)
     out = run("compare", "--env", "Pendulum-v1", "--steps", 800, "--eval-episodes", 1, "--algos", "qflex")
     table = (tmp_path / "logs/compare_Pendulum-v1_1.csv").read_text().splitlines()
     assert [line.split(",")[:3] for line in table[1:]] == [["qflex", "0", "800"]]
