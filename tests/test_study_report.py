@@ -173,6 +173,16 @@ def test_report_of_a_part_of_a_study(study: Study) -> None:
     assert "[" not in markdown.partition("Seeds:")[2], "an interval with fewer than five seeds"
 
 
+def test_a_report_says_why_a_training_return_is_missing(study: Study) -> None:
+    said = "Where *training* is empty, no training episode ended in the last tenth of the budget."
+    files = data(*BOTH)
+    assert said not in to_markdown(read_results(study, files), {"chain": "chain.png"})
+    early = [line for line in files[TRAINING].decode().splitlines() if line.split(",")[3] in ("steps", "50")]
+    files[TRAINING] = "\n".join([*early, ""]).encode()
+    markdown = to_markdown(read_results(study, files), {"chain": "chain.png"})
+    assert "| qflex | 2 | 4.5 |  | 2.5 |" in markdown and said in markdown
+
+
 def test_five_seeds_have_intervals(tmp_path: Path) -> None:
     study = study_file(tmp_path, STUDY.replace("seeds: 2", "seeds: 5").replace("actions: 3", "threshold: 7"))
     markdown = to_markdown(

@@ -65,7 +65,7 @@ def _missing(results: Results) -> list[str]:
 def _task_section(task: Task, runs: Mapping[str, list[RunResult]], figure: str) -> list[str]:
     actions = f", {task.actions} actions" if task.actions is not None else ""
     parts = [f"## {task.name}: `{task.env}`{actions}", f"![Learning curves of {task.name}]({figure})", _seeds(runs)]
-    parts.append(_result_table(task, runs))
+    parts += [_result_table(task, runs), *_no_training_return(runs)]
     if len(runs) > 1:
         parts.append(_improvement_table(runs))
     if task.paper:
@@ -99,6 +99,13 @@ def _result_table(task: Task, runs: Mapping[str, list[RunResult]]) -> str:
     columns["minutes"] = lambda found: format_number(float(np.mean([_minutes(run) for run in found])))
     rows = [[label, *(column(found) for column in columns.values())] for label, found in runs.items()]
     return markdown_table(["", *columns], rows)
+
+
+def _no_training_return(runs: Mapping[str, list[RunResult]]) -> list[str]:
+    if not any(math.isnan(run.final_training()) for found in runs.values() for run in found):
+        return []
+    # Environments that started together and never end early all end in the same vector step.
+    return ["Where *training* is empty, no training episode ended in the last tenth of the budget."]
 
 
 def _has_success(runs: Mapping[str, list[RunResult]]) -> bool:
