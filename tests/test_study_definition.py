@@ -34,6 +34,7 @@ def test_the_studies_that_were_promised() -> None:
             "tqc": 3,
             "ppo": 3,
             "qflex (source only)": 3,
+            "qflex (ascent)": 3,
             "crossq (no entropy)": 3,
         },
         "mshuman700": {"qflex": 2, "crossq": 2},
