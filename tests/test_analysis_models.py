@@ -1,7 +1,9 @@
 """The analyses on a small trained model in a run folder as RL Zoo leaves it."""
 
 import json
+import shutil
 from collections import OrderedDict
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -24,7 +26,7 @@ from sb3_qflex.analysis.partway import q_along
 from sb3_qflex.analysis.sensitivity import guidance_grid
 from sb3_qflex.analysis.states import visited_states
 from sb3_qflex.analysis.superiority import superiority
-from sb3_qflex.analysis.trained import ModelError, load, load_all
+from sb3_qflex.analysis.trained import ModelError, load, load_all, what_differs
 
 ENV = "PlanarChain-v0"
 ENV_KWARGS = {"n_links": 6}
@@ -92,9 +94,26 @@ def test_a_zip_alone_needs_its_environment_and_tells_its_algorithm(tmp_path):
         load(tmp_path)
 
 
-def test_labels_differ(run_folder):
-    labels = [one.label for one in load_all([run_folder, run_folder])]
-    assert len(set(labels)) == 2
+def test_models_of_one_name_are_told_apart_by_their_folders(run_folder, tmp_path):
+    copies = [tmp_path / algorithm / "seed0" / run_folder.name for algorithm in ("qflex", "source_only")]
+    for copy in copies:
+        shutil.copytree(run_folder, copy)
+    assert [one.label for one in load_all(copies)] == ["QFlex qflex", "QFlex source_only"]
+    assert [one.label for one in load_all([run_folder, run_folder])] == ["QFlex (1)", "QFlex (2)"]
+    assert load_all(copies[:1])[0].label == f"QFlex {run_folder.name}"
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["s/qflex/seed0/zoo", "s/qflex/seed1/zoo"], ["seed0", "seed1"]),
+        (["s/qflex/seed0/zoo", "s/crossq/seed1/zoo"], ["qflex/seed0", "crossq/seed1"]),
+        (["s/a", "s/a/a"], ["(1)", "(2)"]),
+        (["s/a", "s/b", "s/a"], ["(1)", "(2)", "(3)"]),
+    ],
+)
+def test_what_differs_between_paths(paths, names):
+    assert what_differs([Path(path) for path in paths]) == names
 
 
 def test_a_model_without_a_field_has_no_flow_to_look_at(tmp_path):

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -166,14 +167,34 @@ def load_all(paths: Sequence[Path], env_id: str | None = None, algo: str | None 
     :param paths: see :func:`load`
     :param env_id: see :func:`load`
     :param algo: see :func:`load`
-    :return: the models, with labels that differ
+    :return: the models, with labels that differ: models of one name are told apart by :func:`what_differs`
     """
     found = [load(path, env_id, algo) for path in paths]
-    labels = [one.label for one in found]
-    return [
-        one if labels.count(one.label) == 1 else Trained(f"{one.label} ({number})", one.model, one.task, one.folder)
-        for number, one in enumerate(found, start=1)
-    ]
+    for label in {one.label for one in found}:
+        alike = [index for index, one in enumerate(found) if one.label == label]
+        if len(alike) > 1:
+            for index, name in zip(alike, what_differs([paths[index] for index in alike]), strict=True):
+                found[index] = replace(found[index], label=f"{type(found[index].model).__name__} {name}")
+    return found
+
+
+def what_differs(paths: Sequence[Path]) -> list[str]:
+    """
+    :param paths: of models or run folders, two or more
+    :return: each path without the folders that all begin or end with (of ``study/qflex/seed0/zoo`` and
+        ``study/qflex/seed1/zoo``: ``seed0``, ``seed1``); numbers from 1 where these would not tell all apart
+    """
+    whole = [path.absolute().parts for path in paths]
+    n_shared = _n_shared(whole)
+    ends = [parts[n_shared:] for parts in whole]
+    n_last = _n_shared([parts[::-1] for parts in ends])
+    names = ["/".join(parts[: len(parts) - n_last]) for parts in ends]
+    return names if all(names) and len(set(names)) == len(names) else [f"({n})" for n in range(1, len(names) + 1)]
+
+
+def _n_shared(sequences: Sequence[Sequence[str]]) -> int:
+    columns = zip(*sequences, strict=False)
+    return len(list(takewhile(lambda column: len(set(column)) == 1, columns)))
 
 
 def checkpoints(folder: Path) -> list[Path]:
