@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch as th
 
+from sb3_qflex.analysis.__main__ import main
 from sb3_qflex.analysis.actuators import group_of, groups
 from sb3_qflex.analysis.correlation import mean_absolute, pooled_correlation
 from sb3_qflex.analysis.energy import match_by_return
@@ -105,6 +106,19 @@ def test_energy_is_compared_where_both_have_such_returns():
     # Quantile edges 0, 10.33, 20: {0, 10} has episodes of a alone, {11, 20} of b alone.
     assert match_by_return(episodes.assign(**{"return": [0.0, 10.0, 10.5, 20.0]}), 1)["relative"].tolist() == [1, 10.4]
     assert len(match_by_return(episodes, 2)) == 0
+
+
+def test_superiority_names_runs_by_what_differs_in_their_folders(tmp_path):
+    folders = [tmp_path / "study" / name / "logs" for name in ("qflex", "ascent")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "progress.csv").write_text(
+            "time/total_timesteps,train/flow_superiority,train/q_source,train/q_flow,train/flow_displacement\n"
+            "200,0.6,1.0,1.5,0.1\n"
+        )
+    main(["superiority", *map(str, folders), "--out", str(tmp_path / "out")])
+    assert pd.read_csv(tmp_path / "out" / "superiority.csv")["run"].tolist() == ["qflex", "ascent"]
+    assert set(pd.read_csv(tmp_path / "out" / "superiority-curves.csv")["run"]) == {"qflex", "ascent"}
 
 
 def test_progress_of_a_run(tmp_path):

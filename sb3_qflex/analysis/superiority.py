@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from sb3_qflex.analysis.arguments import positive
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.states import visited_states
-from sb3_qflex.analysis.trained import ModelError, checkpoints, load
+from sb3_qflex.analysis.trained import ModelError, checkpoints, load, what_differs
 from sb3_qflex.metrics import flow_diagnostics
 
 KEYS = ("flow_superiority", "q_source", "q_flow", "flow_displacement")
@@ -166,12 +166,13 @@ def run(args: argparse.Namespace) -> Result:
     """
     :param args: of the command; ``models`` are folders
     """
+    names = what_differs(args.models) if len(args.models) > 1 else [str(args.models[0])]
     curves = []
-    for folder in args.models:
+    for folder, name in zip(args.models, names, strict=True):
         if not folder.is_dir():
             raise ModelError(f"{folder} is no folder: give that of a run, or of its logs.")
         table, source = superiority(folder, args.states, args.seed, args.n_envs)
-        curves.append(table.assign(run=str(folder), source=source))
+        curves.append(table.assign(run=name, source=source))
     joined = pd.concat(curves, ignore_index=True)
     text = (
         "Share of states whose flowed, clamped action has a larger min Q than the source action it began with; 0.5 is "
