@@ -14,6 +14,8 @@ from sb3_qflex.benchmark.study.extraction import BINS
 from sb3_qflex.benchmark.study.results import Curve, Results, RunResult
 from sb3_qflex.benchmark.study.statistics import Estimate, interquartile_mean
 
+LEGEND_WIDTH = 170  # small letters across a figure, 8 of them for the line before each name
+
 _Line = tuple[Curve, Curve]
 
 
@@ -62,8 +64,10 @@ def _draw_task(task: Task, runs: Mapping[str, list[RunResult]]) -> Figure:
     success.set(title="Success in evaluation", xlabel="environment steps", ylabel="rate")
     if not success.lines:
         success.remove()
-    # Below the curves: with several algorithms it would cover some of them.
-    figure.legend(*evaluation.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(runs), 4))
+    # Below the curves: with several algorithms it would cover some of them. As many columns as the width has room for.
+    handles, names = evaluation.get_legend_handles_labels()
+    columns = max(1, min(len(names), 4, LEGEND_WIDTH // (max(map(len, names)) + 8)))
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize="small" if columns < 4 else None)
     figure.suptitle(f"{task.env}: interquartile mean over n seeds; thin: single runs")
     return figure
 
