@@ -87,6 +87,22 @@ def test_the_committed_report_follows_from_the_committed_data(
     assert (out / REPORT).read_bytes() == (COMMITTED / name / REPORT).read_bytes()
 
 
+def test_a_legend_of_long_names_fits_below_the_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not COMMITTED.is_dir():
+        pytest.skip("needs docs/results of the repository")
+    drawn: list[Figure] = []
+    monkeypatch.setattr(pictures, "_png", lambda figure: drawn.append(figure) or b"")
+    monkeypatch.setattr(pictures, "_draw_lines", lambda axes, _, colour, name: axes.plot([0], color=colour, label=name))
+    files = {name: (COMMITTED / "torso" / name).read_bytes() for name in (RUNS, EVALUATIONS, TRAINING, SETTINGS)}
+    draw_study(read_results(load_study("torso"), files))
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) > 4
+    assert figure.bbox.x0 <= legend.get_window_extent().x0
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
+
+
 def test_data_of_runs(tmp_path: Path) -> None:
     runs = [RunFolder(fake_plan(seed), tmp_path) for seed in (1, 0)]
     Runner(runs, 2).run()
