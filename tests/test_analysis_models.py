@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import OrderedDict
+from copy import deepcopy
 from pathlib import Path
 
 import gymnasium as gym
@@ -22,6 +23,7 @@ from sb3_qflex.analysis.__main__ import main
 from sb3_qflex.analysis.correlation import noise_correlation
 from sb3_qflex.analysis.energy import ActivationEnergy
 from sb3_qflex.analysis.episodes import run_episodes
+from sb3_qflex.analysis.lag import TARGETS, catch_up
 from sb3_qflex.analysis.partway import q_along
 from sb3_qflex.analysis.sensitivity import guidance_grid
 from sb3_qflex.analysis.states import visited_states
@@ -171,6 +173,30 @@ def test_guidance_climbs_and_leaves_the_model_as_it_was(trained, states):
     assert_same(before, parameters(trained.model))
 
 
+def test_a_field_without_a_direction_catches_up_with_resting_critics(run_folder, states):
+    policy = load(run_folder).flow_policy
+    with th.no_grad():
+        for parameter in policy.field.net[-1].parameters():
+            parameter.zero_()
+    table = catch_up(policy, states, [0, 50, 400], batch_size=32).set_index("case")
+    assert table.loc["0 updates", ["superiority", "gain of min Q", "mean distance from a(0)"]].tolist() == [0.0] * 3
+    gains = table["gain of min Q"]
+    assert 0.0 < gains["50 updates"] < gains["400 updates"] < gains[TARGETS]
+
+
+def test_catching_up_leaves_the_model_as_it_was(run_folder, states):
+    policy = load(run_folder).flow_policy
+    before, optimizer = parameters(load(run_folder).model), deepcopy(policy.field.optimizer.state_dict())
+    action = policy.flow(states, th.zeros(64, 6))
+    random_state = th.get_rng_state()
+    first, second = (catch_up(policy, states, [0, 3], batch_size=8) for _ in range(2))
+    pd.testing.assert_frame_equal(first, second)
+    assert th.equal(random_state, th.get_rng_state())
+    assert_same(before, dict(policy.state_dict()))
+    assert th.equal(action, policy.flow(states, th.zeros(64, 6)))
+    assert str(optimizer) == str(policy.field.optimizer.state_dict())
+
+
 def test_noise_of_the_source_is_independent(trained, states):
     found = noise_correlation(trained.policy, states, 64)
     outside = ~np.eye(6, dtype=bool)
@@ -190,6 +216,7 @@ def test_superiority_from_checkpoints(run_folder):
     "name, options, columns",
     [
         ("superiority", ["--states", "16"], {"run", "points"}),
+        ("lag", ["--states", "20", "--updates", "1", "2"], {"model", "case", "superiority"}),
         (
             "sensitivity",
             ["--episodes", "2", "--states", "8", "-K", "1", "-N", "1", "2", "--eta", "0.01"],
@@ -203,7 +230,7 @@ def test_superiority_from_checkpoints(run_folder):
     ],
 )
 def test_every_command_writes_its_files(name, options, columns, run_folder, tmp_path, capsys):
-    several = [str(run_folder / "rl_model_100_steps.zip")] if name in ("energy", "runtime") else []
+    several = [str(run_folder / "rl_model_100_steps.zip")] if name in ("lag", "energy", "runtime") else []
     argv = [name, str(run_folder), *several, "--n-envs", "2", "--out", str(tmp_path), *options]
     main(argv)
     table = pd.read_csv(tmp_path / f"{name}.csv")

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from sb3_qflex.analysis import correlation, energy, exploration, partway, result, runtime, sensitivity, superiority
+from sb3_qflex.analysis import correlation, energy, exploration, lag, partway, result, runtime, sensitivity, superiority
 from sb3_qflex.analysis.arguments import add_models
 
 _COMMAND = "python -m sb3_qflex.analysis"
 
 ANALYSES: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
-    for module in (superiority, sensitivity, exploration, partway, correlation, energy, runtime)
+    for module in (superiority, lag, sensitivity, exploration, partway, correlation, energy, runtime)
 }
 
 

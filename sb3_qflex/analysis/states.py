@@ -40,6 +40,18 @@ def visited_states(policy: QFlexPolicy, env: VecEnv, n_states: int, seed: int) -
     return policy.obs_to_tensor(chosen)[0]  # type: ignore[arg-type]
 
 
+def select(obs: PyTorchObs, kept: np.ndarray) -> PyTorchObs:
+    """
+    :param obs: observations (B, ...) or a dict of such
+    :param kept: indices, (S,)
+    :return: those, (S, ...)
+    """
+    index = th.as_tensor(kept)
+    if isinstance(obs, dict):
+        return {key: value[index.to(value.device)] for key, value in obs.items()}
+    return obs[index.to(obs.device)]
+
+
 def repeat(obs: PyTorchObs, times: int) -> PyTorchObs:
     """
     :param obs: observations (B, ...) or a dict of such

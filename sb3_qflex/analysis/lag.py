@@ -1,0 +1,179 @@
+"""How far the velocity field is behind its critics: steps 3 and 4 go on while critics and source policy rest.
+
+In training the targets of the field move with every update of the critics. If the flow gains more Q once they rest, the
+field was behind them; what it does not gain even then is out of its reach.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+
+import numpy as np
+import pandas as pd
+import torch as th
+from matplotlib.figure import Figure
+from stable_baselines3.common.type_aliases import PyTorchObs
+
+from sb3_qflex.analysis.arguments import add_states
+from sb3_qflex.analysis.result import Result
+from sb3_qflex.analysis.states import select, visited_states
+from sb3_qflex.analysis.trained import Trained, load_all
+from sb3_qflex.metrics import flow_diagnostics
+from sb3_qflex.objectives import field_objective
+from sb3_qflex.policies import QFlexPolicy
+from sb3_qflex.qflex import QFlex
+
+UPDATES = (0, 25, 100, 400)
+TARGETS = "guided targets"
+#: Share of the visited states that the field does not learn from, and that the table is about.
+HELD_OUT = 0.2
+
+
+@contextmanager
+def field_restored(policy: QFlexPolicy) -> Iterator[None]:
+    """
+    Field, its optimizer and the preconditioner as they were, after the ``with``.
+
+    :param policy: of a QFlex model
+    """
+    network, optimizer = policy.field, policy.field.optimizer
+    saved = deepcopy((network.state_dict(), optimizer.state_dict(), policy.mean_square_gradient))
+    try:
+        yield
+    finally:
+        network.load_state_dict(saved[0])
+        optimizer.load_state_dict(saved[1])
+        policy.mean_square_gradient.copy_(saved[2])
+
+
+def what_is_gained(policy: QFlexPolicy, obs: PyTorchObs, exploration: str, seed: int) -> dict[str, float]:
+    """
+    :param policy: of a QFlex model
+    :param obs: states, (S, ...)
+    :param exploration: "flow", or "ascent" for the guided targets themselves
+    :param seed: of the source samples
+    :return: share of states with a gain of min Q, the mean gain, and the distance from a(0), of clamped actions
+    """
+    own, policy.exploration = policy.exploration, exploration
+    try:
+        with th.random.fork_rng(devices=[]):
+            th.manual_seed(seed)
+            found = flow_diagnostics(policy, obs)
+    finally:
+        policy.exploration = own
+    return {
+        "superiority": found["flow_superiority"],
+        "gain of min Q": found["q_flow"] - found["q_source"],
+        "mean distance from a(0)": found["flow_displacement"],
+    }
+
+
+def field_step(policy: QFlexPolicy, next_obs: PyTorchObs) -> None:
+    """
+    Steps 3 and 4 of an update.
+
+    :param policy: of a QFlex model
+    :param next_obs: a batch of states, (B, ...)
+    """
+    loss = field_objective(policy, next_obs)
+    policy.field.optimizer.zero_grad()
+    loss.backward()
+    policy.field.optimizer.step()
+
+
+def catch_up(
+    policy: QFlexPolicy, obs: PyTorchObs, updates: Sequence[int] = UPDATES, batch_size: int = 256, seed: int = 0
+) -> pd.DataFrame:
+    """
+    Train the field alone, with its own optimizer, and look at states that it does not learn from. The policy and the
+    random state are left as they were.
+
+    :param policy: of a model whose field was trained
+    :param obs: states, (S, ...): the first (1 - :data:`HELD_OUT`) S to learn from, the others to look at
+    :param updates: of the field, at which to look
+    :param batch_size: of one update
+    :param seed: of batches, source samples and flow times
+    :return: by number of updates, and for the guided targets (``updates`` is NaN): see :func:`what_is_gained`
+    """
+    n_states = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
+    n_learning = int((1 - HELD_OUT) * n_states)
+    held_out = select(obs, np.arange(n_learning, n_states))
+    draws = np.random.default_rng(seed)
+    rows = []
+    with field_restored(policy), th.random.fork_rng(devices=[]):
+        th.manual_seed(seed)
+        for update in range(max(updates) + 1):
+            if update > 0:
+                field_step(policy, select(obs, draws.integers(n_learning, size=batch_size)))
+            if update in updates:
+                gained = what_is_gained(policy, held_out, "flow", seed)
+                rows.append({"case": f"{update} updates", "updates": update, **gained})
+    rows.append({"case": TARGETS, **what_is_gained(policy, held_out, "ascent", seed)})
+    return pd.DataFrame(rows)
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """
+    :param table: from :func:`catch_up`, with a column ``model``
+    """
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, column in zip(panels, ("superiority", "gain of min Q"), strict=True):
+        for name, rows in table.groupby("model", sort=False):
+            field, targets = rows[rows["case"] != TARGETS], rows[rows["case"] == TARGETS]
+            (line,) = axes.plot(field["updates"], field[column], "o-", label=str(name))
+            axes.axhline(targets[column].item(), color=line.get_color(), linestyle="--", linewidth=0.8)
+        axes.set_xscale("symlog", linthresh=10)
+        axes.set(title=f"Flow: {column}", xlabel="updates of the field, critics at rest (dashed: guided targets)")
+    panels[0].axhline(0.5, color="0.5", linewidth=0.8)
+    panels[0].set_ylim(0, 1)
+    panels[1].legend(fontsize=8)
+    return figure
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """
+    :param parser: of the command
+    """
+    add_states(parser, 2560)
+    parser.add_argument(
+        "--updates", type=int, nargs="+", default=list(UPDATES), help="when to look (default: %(default)s)"
+    )
+
+
+def _of(trained: Trained, args: argparse.Namespace, updates: list[int]) -> pd.DataFrame:
+    policy = trained.flow_policy
+    assert isinstance(trained.model, QFlex)
+    env = trained.task.make(args.n_envs, args.seed)
+    obs = visited_states(policy, env, args.states, args.seed)
+    env.close()
+    table = catch_up(policy, obs, updates, trained.model.batch_size, args.seed)
+    table.insert(0, "model", trained.label)
+    return table
+
+
+def run(args: argparse.Namespace) -> Result:
+    """
+    :param args: of the command
+    :raises ValueError: for a negative number of updates, or too few states to hold any out
+    """
+    updates = sorted({0, *args.updates})
+    if updates[0] < 0:
+        raise ValueError(f"updates are at least 0, got {args.updates}")
+    if args.states < 1 / HELD_OUT:
+        raise ValueError(
+            f"--states is at least {1 / HELD_OUT:.0f}, since {HELD_OUT:.0%} are held out; got {args.states}"
+        )
+    table = pd.concat(
+        [_of(trained, args, updates) for trained in load_all(args.models, args.env, args.algo)], ignore_index=True
+    )
+    text = (
+        f"Steps 3 and 4 of the update alone, on {args.states} states that the model visits; critics and source policy "
+        "rest. Min Q of clamped actions against that of their source samples, at the "
+        f"{HELD_OUT:.0%} of the states that the field does not learn from. *Guided targets*: the ends of the N "
+        "guidance steps, which a perfect field would reach. The states are those of the present policy, a part of what "
+        "a replay buffer holds: some of a gain can come from that. Nothing here says what a field without a lag is "
+        'worth for learning; training with `exploration="ascent"`, which has none, does.'
+    )
+    return Result("The field behind its critics", text, table.drop(columns="updates"), draw(table))
