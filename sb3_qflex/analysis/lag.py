@@ -24,7 +24,7 @@ from sb3_qflex.objectives import field_objective
 from sb3_qflex.policies import QFlexPolicy
 from sb3_qflex.qflex import QFlex
 
-UPDATES = (0, 25, 100, 400)
+UPDATES = (0, 25, 50, 100, 200, 400, 800)
 TARGETS = "guided targets"
 #: Share of the visited states that the field does not learn from, and that the table is about.
 HELD_OUT = 0.2
@@ -124,7 +124,11 @@ def draw(table: pd.DataFrame) -> Figure:
             field, targets = rows[rows["case"] != TARGETS], rows[rows["case"] == TARGETS]
             (line,) = axes.plot(field["updates"], field[column], "o-", label=str(name))
             axes.axhline(targets[column].item(), color=line.get_color(), linestyle="--", linewidth=0.8)
+        looks = sorted(table["updates"].dropna().unique())
         axes.set_xscale("symlog", linthresh=10)
+        axes.set_xlim(left=-1)
+        axes.set_xticks(looks, [f"{look:.0f}" for look in looks])
+        axes.set_xticks([], minor=True)
         axes.set(title=f"Flow: {column}", xlabel="updates of the field, critics at rest (dashed: guided targets)")
     panels[0].axhline(0.5, color="0.5", linewidth=0.8)
     panels[0].set_ylim(0, 1)
