@@ -97,7 +97,7 @@ def test_runs_of_a_study(tmp_path: Path) -> None:
         "chain/crossq_fast/seed1",
     ]
     entry = yaml.safe_load((our_folder() / "crossq.yml").read_text())["PlanarChain-v0"]
-    file = yaml.safe_load(runs[1].hyperparameter_file(tmp_path))["PlanarChain-v0"]
+    file = yaml.safe_load(runs[1].hyperparameter_file(tmp_path, 60))["PlanarChain-v0"]
     callback = {"sb3_qflex.benchmark.study.recorder.RunRecorder": {"folder": str(tmp_path)}}
     replaced = {"n_timesteps": 100, "n_envs": 2, "learning_rate": 0.01, "callback": [callback]}
     assert file == {key: value for key, value in entry.items() if key != "policy_kwargs"} | replaced

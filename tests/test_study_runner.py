@@ -16,10 +16,12 @@ import pytest
 from study_runs import STUDY, fake_plan, starts
 
 from sb3_qflex.benchmark.study.definition import StudyError, load_study
+from sb3_qflex.benchmark.study.extraction import EVALUATIONS, TRAINING, extract
 from sb3_qflex.benchmark.study.lock import locked
 from sb3_qflex.benchmark.study.plan import plan_runs
 from sb3_qflex.benchmark.study.progress import describe, seconds_left
-from sb3_qflex.benchmark.study.run_folder import RunFolder
+from sb3_qflex.benchmark.study.results import csv_rows
+from sb3_qflex.benchmark.study.run_folder import CHECKPOINTS, RunFolder
 from sb3_qflex.benchmark.study.runner import Runner
 
 
@@ -135,22 +137,32 @@ def test_estimate_of_the_time_left() -> None:
 def test_real_runs_killed_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command itself with RL Zoo's training: SIGKILL in the second run, then the same command again."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    text = STUDY.replace("budget: 100", "budget: 1000").replace("n_envs: 2", "n_envs: 2, learning_starts: 100")
-    (tmp_path / "tiny.yml").write_text(text.replace("every: 50", "every: 500"))
-    command = [sys.executable, "-m", "sb3_qflex.benchmark", "run", "tiny.yml", "--out", "runs", "--jobs", "1"]
-    runs = [RunFolder(plan, tmp_path / "runs") for plan in plan_runs(load_study(str(tmp_path / "tiny.yml")))]
-    with subprocess.Popen(command, cwd=tmp_path) as runner:
-        wait_for(lambda: runs[1].steps_done() > 0, seconds=300)
+    text = STUDY.replace("budget: 100", "budget: 2000").replace("n_envs: 2", "n_envs: 2, learning_starts: 100")
+    text = text.replace("policy_kwargs: null", "policy_kwargs: 'dict(net_arch=[32])'")
+    (tmp_path / "tiny.yml").write_text(text.replace("every: 50", "every: 1000"))
+    command = [sys.executable, "-m", "sb3_qflex.benchmark", "run", "tiny.yml", "--jobs", "1", "--checkpoint-every", "1"]
+    plans = plan_runs(load_study(str(tmp_path / "tiny.yml")))
+    runs = [RunFolder(plan, tmp_path / "runs") for plan in plans]
+    with subprocess.Popen([*command, "--out", "runs"], cwd=tmp_path) as runner:
+        wait_for(lambda: any((runs[1].path / CHECKPOINTS).glob("steps-*")), seconds=300)
         runner.kill()
     assert [run.done() is not None for run in runs] == [True, False, False, False]
     first = (runs[0].path / "done.json").read_bytes()
-    subprocess.run(command, cwd=tmp_path, check=True)
+    subprocess.run([*command, "--out", "runs"], cwd=tmp_path, check=True)
     assert (runs[0].path / "done.json").read_bytes() == first
     assert [starts(tmp_path / "runs", run.plan) for run in runs] == [1, 2, 1, 1]
+    assert not any((run.path / CHECKPOINTS).exists() for run in runs)
     for run in runs:
         record = run.done()
-        assert record is not None and record["steps"] == 1000
+        assert record is not None and record["steps"] == 2000
         assert sum(record["time split"].values()) == pytest.approx(record["training seconds"])
         with np.load(run.path / record["zoo folder"] / "evaluations.npz") as evaluations:
-            assert evaluations["timesteps"].tolist() == [500, 1000]
+            assert evaluations["timesteps"].tolist() == [1000, 2000]
             assert evaluations["successes"].shape == (2, 2)
+    # Undisturbed, the killed run gives the same.
+    subprocess.run([*command, "--out", "again", "--only", plans[1].name], cwd=tmp_path, check=True)
+    data = [extract([RunFolder(plans[1], tmp_path / root)]) for root in ("runs", "again")]
+    columns = ("steps", "episodes", "return mean", "length mean")
+    for name in (EVALUATIONS, TRAINING):
+        there, here = ([[row[column] for column in columns] for row in csv_rows(one[name])] for one in data)
+        assert len(there) >= 2 and there == here

@@ -26,7 +26,8 @@ def run_study(argv: Sequence[str]) -> None:
     try:
         study = load_study(arguments.study)
         root = (arguments.out or Path("runs", study.name)).resolve()
-        runs = [RunFolder(plan, root) for plan in _wanted(study, arguments.only, arguments.reported)]
+        plans = _wanted(study, arguments.only, arguments.reported)
+        runs = [RunFolder(plan, root, arguments.checkpoint_every) for plan in plans]
         if arguments.dry_run:
             for run in runs:
                 print(f"{run.plan.name}: {'done' if run.done() else 'missing'}")
@@ -66,8 +67,8 @@ def _runner(runs: Sequence[RunFolder], jobs: int | None, on_ray: bool) -> Runner
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m sb3_qflex.benchmark run",
-        description="Make the runs of a study through RL Zoo. Finished runs are kept and unfinished ones made anew, so "
-        "the same command goes on after it was stopped or killed.",
+        description="Make the runs of a study through RL Zoo. Finished runs are kept, unfinished ones go on from "
+        "their last checkpoint: the same command goes on after it was stopped or killed.",
     )
     parser.add_argument("study", help=f"one of {', '.join(packaged_studies())}, or the path of a YAML file")
     parser.add_argument("--out", type=Path, help="folder of the runs (default: runs/<study>)")
@@ -86,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--reported", type=Path, metavar="FOLDER", help="a report of the study: leave out the runs that it has"
+    )
+    parser.add_argument(
+        "--checkpoint-every",
+        type=positive_integer,
+        default=600,
+        metavar="SECONDS",
+        help="between two checkpoints of a run (default: %(default)s)",
     )
     parser.add_argument("--dry-run", action="store_true", help="only list the runs and which are done")
     return parser

@@ -15,6 +15,7 @@ from sb3_qflex.zoo.compare import REGIMES, zoo_train_command
 from sb3_qflex.zoo.hyperparameters import our_folder, zoo_folder
 
 _RECORDER = "sb3_qflex.benchmark.study.recorder.RunRecorder"
+_CHECKPOINT = "sb3_qflex.benchmark.study.run_checkpoint.RunCheckpoint"
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,18 @@ class Plan:
         """
         return {key: value for key, value in self.settings().items() if key not in ("task", "label", "seed")}
 
-    def hyperparameter_file(self, folder: Path) -> str:
+    def hyperparameter_file(self, folder: Path, checkpoint_seconds: int) -> str:
         """
         :param folder: of the run
-        :return: text of a YAML file for RL Zoo, the callback that measures included
+        :param checkpoint_seconds: between two checkpoints
+        :return: text of a YAML file for RL Zoo, the callbacks that measure and that take checkpoints included
         """
-        recorder = {_RECORDER: {"folder": str(folder)}}
+        ours = [
+            {_RECORDER: {"folder": str(folder)}},
+            {_CHECKPOINT: {"folder": str(folder), "every": checkpoint_seconds}},
+        ]
         known = self.hyperparameters.get("callback") or []
-        callbacks = [recorder, *(known if isinstance(known, list) else [known])]
+        callbacks = [*ours, *(known if isinstance(known, list) else [known])]
         entry = {**self.hyperparameters, "n_timesteps": self.budget, "callback": callbacks}
         return yaml.safe_dump({self.env: entry}, sort_keys=False)
 

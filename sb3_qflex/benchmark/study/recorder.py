@@ -1,6 +1,8 @@
 """What a run of a study measures of itself, as a callback that RL Zoo loads."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,9 @@ class RunRecorder(BaseCallback):
             self._stopwatch.watch("environment", simulated, method)
         for part, owner, method in _methods(self.model):
             self._stopwatch.watch(part, owner, method)
-        for callback in _evaluating(self.locals["callback"]):
-            self._follow(callback)
+        for callback in all_callbacks(self.locals["callback"]):
+            if isinstance(callback, EvalCallback):
+                self._follow(callback)
         self._began, self._cpu_began = self._stopwatch.clock(), time.process_time()
 
     def _follow(self, callback: EvalCallback) -> None:
@@ -57,6 +60,39 @@ class RunRecorder(BaseCallback):
             return goes_on
 
         callback._on_step = noting  # type: ignore[method-assign]
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """What happens inside the ``with`` is no part of the training's time."""
+        assert self._began is not None
+        began, cpu_began = self._stopwatch.clock(), time.process_time()
+        try:
+            yield
+        finally:
+            self._began += self._stopwatch.clock() - began
+            self._cpu_began += time.process_time() - cpu_began
+
+    def measured_so_far(self) -> dict[str, Any]:
+        """
+        :return: for :meth:`go_on_from`
+        """
+        return {
+            "seconds": self._elapsed(),
+            "cpu seconds": time.process_time() - self._cpu_began,
+            "parts": dict(self._stopwatch.seconds),
+            "evaluations": self._evaluations,
+        }
+
+    def go_on_from(self, measured: dict[str, Any]) -> None:
+        """
+        Count on from where an earlier process of the run was.
+
+        :param measured: what its :meth:`measured_so_far` gave
+        """
+        self._began = self._stopwatch.clock() - measured["seconds"]
+        self._cpu_began = time.process_time() - measured["cpu seconds"]
+        self._stopwatch.seconds.update(measured["parts"])
+        self._evaluations[:] = measured["evaluations"]
 
     def _elapsed(self) -> float:
         assert self._began is not None
@@ -112,6 +148,9 @@ def _methods(model: Any) -> list[tuple[str, Any, str]]:
     return []
 
 
-def _evaluating(callback: BaseCallback) -> list[EvalCallback]:
-    among = callback.callbacks if isinstance(callback, CallbackList) else [callback]
-    return [one for one in among if isinstance(one, EvalCallback)]
+def all_callbacks(callback: BaseCallback) -> list[BaseCallback]:
+    """
+    :param callback: what ``learn`` was given, as its locals have it
+    :return: the callbacks in it
+    """
+    return callback.callbacks if isinstance(callback, CallbackList) else [callback]

@@ -1,6 +1,7 @@
 """The folder of one run: what is begun, what is finished, and what of it may be thrown away.
 
-``done.json`` is written last and in one step: a run without it has not finished, and is made anew from its seed.
+``done.json`` is written last and in one step: a run without it has not finished. It goes on from its last checkpoint,
+or is made anew from its seed where there is none.
 """
 
 import shlex
@@ -18,6 +19,8 @@ from sb3_qflex.benchmark.study.files import read_json, write_json, write_whole
 from sb3_qflex.benchmark.study.plan import Plan, differences
 
 DONE = "done.json"
+#: Folder of the checkpoints that a run in progress takes.
+CHECKPOINTS = "checkpoints"
 _BEGUN, _PROGRESS, _MEASURED, _LOG, _ZOO = "begun.json", "progress.json", "measured.json", "log.txt", "zoo"
 
 
@@ -32,10 +35,12 @@ class RunFolder:
 
     :param plan: what is run
     :param root: folder of the study's runs
+    :param checkpoint_seconds: between two checkpoints of a run in progress
     """
 
     plan: Plan
     root: Path
+    checkpoint_seconds: int = 600
 
     @property
     def path(self) -> Path:
@@ -81,7 +86,7 @@ class RunFolder:
 
     def begin(self) -> list[str]:
         """
-        Make the folder ready; what an earlier, unfinished process left of the run is removed.
+        Make the folder ready; what an earlier, unfinished process left of the run is removed but for its checkpoints.
 
         :return: the command to run
         """
@@ -91,7 +96,8 @@ class RunFolder:
         shutil.rmtree(self.path / _ZOO, ignore_errors=True)
         begun = [*(earlier["begun"] if earlier else []), _now()]
         write_json(self.path / _BEGUN, {"settings": self.plan.settings(), "begun": begun})
-        write_whole(self.path / "hyperparameters.yml", self.plan.hyperparameter_file(self.path).encode())
+        entry = self.plan.hyperparameter_file(self.path, self.checkpoint_seconds)
+        write_whole(self.path / "hyperparameters.yml", entry.encode())
         return self.plan.command(self.path)
 
     def finish(self, command: list[str], began: float, made_with: dict[str, Any]) -> None:
@@ -115,7 +121,7 @@ class RunFolder:
             "settings": self.plan.settings(),
             "command": shlex.join(command),
             "zoo folder": str(folder.relative_to(self.path)),
-            # More than one: earlier processes were killed, and this one began anew with the same seed.
+            # More than one: earlier processes were killed; the last went on from a checkpoint, or began anew.
             "begun": begun,
             "finished": _now(),
             "seconds": seconds,
@@ -123,6 +129,7 @@ class RunFolder:
             **made_with,
         }
         write_json(self.path / DONE, record)
+        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
 
     def _zoo_folder(self) -> Path:
         folders = [path.parent for path in (self.path / _ZOO).glob("*/*/evaluations.npz")]
