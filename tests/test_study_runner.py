@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from stable_baselines3.common.monitor import load_results
 from study_runs import STUDY, fake_plan, starts
 
 from sb3_qflex.benchmark.study.definition import StudyError, load_study
-from sb3_qflex.benchmark.study.extraction import EVALUATIONS, TRAINING, extract
+from sb3_qflex.benchmark.study.extraction import EVALUATIONS, extract
 from sb3_qflex.benchmark.study.lock import locked
 from sb3_qflex.benchmark.study.plan import plan_runs
 from sb3_qflex.benchmark.study.progress import describe, seconds_left
@@ -137,9 +138,9 @@ def test_estimate_of_the_time_left() -> None:
 def test_real_runs_killed_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command itself with RL Zoo's training: SIGKILL in the second run, then the same command again."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    text = STUDY.replace("budget: 100", "budget: 2000").replace("n_envs: 2", "n_envs: 2, learning_starts: 100")
+    text = STUDY.replace("budget: 100", "budget: 1000").replace("n_envs: 2", "n_envs: 2, learning_starts: 100")
     text = text.replace("policy_kwargs: null", "policy_kwargs: 'dict(net_arch=[32])'")
-    (tmp_path / "tiny.yml").write_text(text.replace("every: 50", "every: 1000"))
+    (tmp_path / "tiny.yml").write_text(text.replace("every: 50", "every: 500"))
     command = [sys.executable, "-m", "sb3_qflex.benchmark", "run", "tiny.yml", "--jobs", "1", "--checkpoint-every", "1"]
     plans = plan_runs(load_study(str(tmp_path / "tiny.yml")))
     runs = [RunFolder(plan, tmp_path / "runs") for plan in plans]
@@ -154,15 +155,17 @@ def test_real_runs_killed_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.M
     assert not any((run.path / CHECKPOINTS).exists() for run in runs)
     for run in runs:
         record = run.done()
-        assert record is not None and record["steps"] == 2000
+        assert record is not None and record["steps"] == 1000
         assert sum(record["time split"].values()) == pytest.approx(record["training seconds"])
         with np.load(run.path / record["zoo folder"] / "evaluations.npz") as evaluations:
-            assert evaluations["timesteps"].tolist() == [1000, 2000]
+            assert evaluations["timesteps"].tolist() == [500, 1000]
             assert evaluations["successes"].shape == (2, 2)
     # Undisturbed, the killed run gives the same.
     subprocess.run([*command, "--out", "again", "--only", plans[1].name], cwd=tmp_path, check=True)
-    data = [extract([RunFolder(plans[1], tmp_path / root)]) for root in ("runs", "again")]
-    columns = ("steps", "episodes", "return mean", "length mean")
-    for name in (EVALUATIONS, TRAINING):
-        there, here = ([[row[column] for column in columns] for row in csv_rows(one[name])] for one in data)
-        assert len(there) >= 2 and there == here
+    same = [RunFolder(plans[1], tmp_path / root) for root in ("runs", "again")]
+    data = [csv_rows(extract([run])[EVALUATIONS]) for run in same]
+    columns = ("steps", "return mean", "length mean")
+    there, here = ([[row[column] for column in columns] for row in rows] for rows in data)
+    assert len(there) == 2 and there == here
+    there, here = (sorted(load_results(str(next(run.path.glob("zoo/*/*"))))["r"]) for run in same)
+    assert len(there) == 1000 // 50 and there == here

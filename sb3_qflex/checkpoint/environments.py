@@ -12,6 +12,8 @@ from sb3_qflex.vec_env.errors import NotSavableError
 
 # Models of simulators are part of the state, once for each environment.
 _LIMIT_BYTES = 2**30
+#: Of ``VecNormalize``.
+_STATISTICS = ("obs_rms", "ret_rms")
 
 
 @dataclass(frozen=True)
@@ -96,5 +98,6 @@ def restore_statistics(venv: VecEnv, saved: bytes | None) -> str | None:
         )
     if present is not None and saved is not None:
         loaded: VecNormalize = pickle.loads(saved)
-        present.obs_rms, present.ret_rms = copy.deepcopy(loaded.obs_rms), copy.deepcopy(loaded.ret_rms)
+        # There are no statistics of observations with norm_obs=False, and asking a loaded one for them does not end.
+        vars(present).update({name: copy.deepcopy(vars(loaded)[name]) for name in _STATISTICS if name in vars(loaded)})
     return None

@@ -140,4 +140,6 @@ def _put_back(callback: BaseCallback, state: dict[str, Any], seed: int) -> None:
         callback.go_on_from(state["measured"])
     if isinstance(callback, EvalCallback):
         vars(callback).update(state["evaluation"])
-        go_on(callback.eval_env, state["environments"], seed)
+        # Before the first evaluation the seeds of its environments still wait for their reset.
+        if callback.evaluations_timesteps:
+            go_on(callback.eval_env, state["environments"], seed)
