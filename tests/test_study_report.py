@@ -296,6 +296,21 @@ def test_nothing_to_report(study: Study, tmp_path: Path, monkeypatch: pytest.Mon
         command.main(["report", "tiny", "--runs", str(tmp_path / "nowhere")])
 
 
+@pytest.mark.parametrize(
+    ("success", "lengths", "column"),
+    [
+        ([0.0, 0.5], [50, 50], "success rate"),
+        ([np.nan, np.nan], [50, 60], "length mean"),
+        ([0.0, 0.0], [50, 60], "length mean"),
+        ([0.0, 0.0], [50, 50], None),
+    ],
+)
+def test_the_fourth_panel_has_something_to_show(success: list, lengths: list, column: str | None) -> None:
+    evaluations = {"success rate": np.array(success), "length mean": np.array(lengths)}
+    panel = pictures._last_panel([RunResult("task", "label", 0, {}, evaluations, {})])
+    assert (panel and panel[0]) == column
+
+
 @pytest.mark.parametrize("size", [1, 10, 11, 40])
 def test_every_algorithm_has_a_colour_of_its_own(size: int) -> None:
     assert len(set(palette(size))) == size

@@ -51,25 +51,38 @@ def _png(figure: Figure) -> bytes:
 
 def _draw_task(task: Task, runs: Mapping[str, list[RunResult]]) -> Figure:
     figure = Figure(figsize=(11, 7.5), layout="constrained")
-    (evaluation, training), (clock, success) = figure.subplots(2, 2)
+    (evaluation, training), (clock, last) = figure.subplots(2, 2)
+    panel = _last_panel([run for found in runs.values() for run in found])
     for colour, (label, found) in zip(palette(len(runs)), runs.items(), strict=True):
         name = f"{label} (n = {len(found)})"
         _draw_lines(evaluation, [_evaluations(run, "return mean") for run in found], colour, name)
         _draw_lines(training, [_training(run) for run in found], colour, name)
         _draw_lines(clock, [_against_clock(run) for run in found], colour, name)
-        _draw_lines(success, [_evaluations(run, "success rate") for run in found], colour, name)
+        if panel is not None:
+            _draw_lines(last, [_evaluations(run, panel[0]) for run in found], colour, name)
     evaluation.set(title="Evaluation", xlabel="environment steps", ylabel="return")
     training.set(title="Training episodes", xlabel="environment steps", ylabel="return")
     clock.set(title="Evaluation against time", xlabel="minutes of training", ylabel="return")
-    success.set(title="Success in evaluation", xlabel="environment steps", ylabel="rate")
-    if not success.lines:
-        success.remove()
+    if panel is None:
+        last.remove()
+    else:
+        last.set(title=panel[1], xlabel="environment steps", ylabel=panel[2])
     # Below the curves: with several algorithms it would cover some of them. As many columns as the width has room for.
     handles, names = evaluation.get_legend_handles_labels()
     columns = max(1, min(len(names), 4, LEGEND_WIDTH // (max(map(len, names)) + 8)))
     figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize="small" if columns < 4 else None)
     figure.suptitle(f"{task.env}: interquartile mean over n seeds; thin: single runs")
     return figure
+
+
+def _last_panel(runs: Sequence[RunResult]) -> tuple[str, str, str] | None:
+    """Column, title and unit: success, or the length of episodes where there was none; None where both are constant."""
+    success, length = (
+        np.concatenate([run.evaluations[name] for run in runs]) for name in ("success rate", "length mean")
+    )
+    if np.nan_to_num(success).any():
+        return "success rate", "Success in evaluation", "rate"
+    return ("length mean", "Length of evaluation episodes", "environment steps") if np.ptp(length) else None
 
 
 def palette(size: int) -> list[str]:
