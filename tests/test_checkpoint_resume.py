@@ -14,8 +14,10 @@ from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack, VecMonitor, VecNormalize
 
 from sb3_qflex import QFlex, TrainingCheckpoint
+from sb3_qflex.checkpoint import environments
 from sb3_qflex.envs.planar_chain_vec import PlanarChainVecEnv
-from sb3_qflex.vec_env import WorkerVecEnv
+from sb3_qflex.vec_env import WorkerVecEnv, env_state
+from sb3_qflex.vec_env.errors import NotSavableError
 
 TOTAL, BREAK, EVERY = 124, 104, 24
 
@@ -125,6 +127,16 @@ class WithLock(BoxEnv):
     def __init__(self):
         super().__init__()
         self.lock = threading.Lock()
+
+
+def test_states_that_are_too_large_are_given_up_at_once(monkeypatch):
+    dumped, dump = [], env_state.dump
+    monkeypatch.setattr(environments, "_LIMIT_BYTES", 10)
+    monkeypatch.setattr(env_state, "dump", lambda *layers: dumped.append(layers) or dump(*layers))
+    with pytest.raises(NotSavableError, match="the 5 environments take more than 10 bytes"):
+        environments.get_states(make_vec_env(BoxEnv, 5))
+    # The wrappers and the first environment.
+    assert len(dumped) == 2
 
 
 @pytest.mark.parametrize(

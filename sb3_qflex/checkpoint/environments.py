@@ -2,9 +2,11 @@
 
 import copy
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecNormalize, unwrap_vec_normalize
 
 from sb3_qflex.vec_env import env_state
@@ -33,21 +35,30 @@ def get_states(venv: VecEnv) -> EnvironmentStates:
     :raises NotSavableError: If an environment or wrapper cannot be pickled or is too large.
     """
     wrappers, base = _vec_layers(venv)
-    states = EnvironmentStates(env_state.dump(wrappers, base), _get(base))
-    if isinstance(states.environments, list) and sum(map(len, states.environments)) > _LIMIT_BYTES:
-        raise NotSavableError(f"the states of the {base.num_envs} environments take more than {_LIMIT_BYTES} bytes")
-    return states
+    return EnvironmentStates(env_state.dump(wrappers, base), _get(base))
 
 
 def _get(base: VecEnv) -> Any:
     if hasattr(base, "get_state"):
         return base.get_state()
     if isinstance(base, DummyVecEnv):
-        return [env_state.dump(env_state.env_layers(env)) for env in base.envs]
+        return _dump(base.envs)
     raise NotSavableError(
         f"{type(base).__name__} gives no access to the states of its environments; DummyVecEnv and "
         "sb3_qflex.vec_env.WorkerVecEnv do"
     )
+
+
+def _dump(envs: Sequence[gym.Env]) -> list[bytes]:
+    states: list[bytes] = []
+    size = 0
+    for env in envs:
+        states.append(env_state.dump(env_state.env_layers(env)))
+        size += len(states[-1])
+        # Checked one by one: all of them may be more than the memory holds.
+        if size > _LIMIT_BYTES:
+            raise NotSavableError(f"the states of the {len(envs)} environments take more than {_LIMIT_BYTES} bytes")
+    return states
 
 
 def set_states(venv: VecEnv, states: EnvironmentStates) -> None:

@@ -48,6 +48,7 @@ class RunCheckpoint(BaseCallback):
         self._folder = Path(folder) / CHECKPOINTS
         self._every = every
         self._last = 0.0
+        self._environments = True
 
     def _on_training_start(self) -> None:
         self._last = time.monotonic()
@@ -82,7 +83,8 @@ class RunCheckpoint(BaseCallback):
         new = self._folder / _WRITING
         shutil.rmtree(new, ignore_errors=True)
         (new / _KEPT).mkdir(parents=True)
-        save_training(self.model, new)
+        # Where they do not pickle, they do not at the next checkpoint either.
+        self._environments = save_training(self.model, new, self._environments)
         (new / _CALLBACKS).write_bytes(pickle.dumps([_state(one) for one in self._callbacks()]))
         for file in self._added_to():
             shutil.copy2(file, new / _KEPT)

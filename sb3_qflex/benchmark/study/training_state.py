@@ -31,10 +31,12 @@ _PROGRESS = (
 )
 
 
-def save_training(model: BaseAlgorithm, folder: Path) -> None:
+def save_training(model: BaseAlgorithm, folder: Path, environments: bool) -> bool:
     """
     :param model: between two rollouts
     :param folder: an empty one
+    :param environments: whether to save the states of its environments, if they pickle
+    :return: whether they were saved
     """
     assert model.env is not None
     model.save(folder / _MODEL)
@@ -43,8 +45,10 @@ def save_training(model: BaseAlgorithm, folder: Path) -> None:
     normalization = unwrap_vec_normalize(model.env)
     if normalization is not None:
         normalization.save(str(folder / _NORMALIZATION))
-    state = {"random": get_random_states(model.action_space), "environments": states_if_savable(model.env)}
+    states = states_if_savable(model.env) if environments else None
+    state = {"random": get_random_states(model.action_space), "environments": states}
     (folder / _STATE).write_bytes(pickle.dumps(state))
+    return states is not None
 
 
 def restore_training(model: BaseAlgorithm, folder: Path) -> None:
