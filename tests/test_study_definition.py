@@ -98,8 +98,11 @@ def test_runs_of_a_study(tmp_path: Path) -> None:
     ]
     entry = yaml.safe_load((our_folder() / "crossq.yml").read_text())["PlanarChain-v0"]
     file = yaml.safe_load(runs[1].hyperparameter_file(tmp_path, 60))["PlanarChain-v0"]
-    callback = {"sb3_qflex.benchmark.study.recorder.RunRecorder": {"folder": str(tmp_path)}}
-    replaced = {"n_timesteps": 100, "n_envs": 2, "learning_rate": 0.01, "callback": [callback]}
+    callbacks = [
+        {"sb3_qflex.benchmark.study.recorder.RunRecorder": {"folder": str(tmp_path)}},
+        {"sb3_qflex.benchmark.study.run_checkpoint.RunCheckpoint": {"folder": str(tmp_path), "every": 60}},
+    ]
+    replaced = {"n_timesteps": 100, "n_envs": 2, "learning_rate": 0.01, "callback": callbacks}
     assert file == {key: value for key, value in entry.items() if key != "policy_kwargs"} | replaced
     words = runs[1].command(tmp_path)
     assert words[1:4] == ["-m", "sb3_qflex", "train"] and words[-2:] == ["--env-kwargs", "n_links:3"]
