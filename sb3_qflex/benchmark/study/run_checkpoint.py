@@ -101,10 +101,9 @@ class RunCheckpoint(BaseCallback):
         states = pickle.loads((found / _CALLBACKS).read_bytes())
         for callback, state in zip(self._callbacks(), states, strict=True):
             _put_back(callback, state, (self.model.seed or 0) + self.model.num_timesteps)
-        self.num_timesteps = self.model.num_timesteps
         for file in (found / _KEPT).iterdir():
             # Monitors have opened files of these names.
-            prefix = f"{self.num_timesteps:012d}." if file.name.endswith("monitor.csv") else ""
+            prefix = f"{self.model.num_timesteps:012d}." if file.name.endswith("monitor.csv") else ""
             shutil.copy2(file, self._zoo_folder() / f"{prefix}{file.name}")
 
     def _added_to(self) -> list[Path]:
