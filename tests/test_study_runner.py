@@ -20,7 +20,7 @@ from sb3_qflex.benchmark.study.definition import StudyError, load_study
 from sb3_qflex.benchmark.study.extraction import EVALUATIONS, extract
 from sb3_qflex.benchmark.study.lock import locked
 from sb3_qflex.benchmark.study.plan import plan_runs
-from sb3_qflex.benchmark.study.progress import describe, seconds_left
+from sb3_qflex.benchmark.study.progress import describe, seconds_left, seconds_taken
 from sb3_qflex.benchmark.study.results import csv_rows
 from sb3_qflex.benchmark.study.run_folder import CHECKPOINTS, RunFolder
 from sb3_qflex.benchmark.study.runner import Runner
@@ -169,3 +169,9 @@ def test_real_runs_killed_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.M
     assert len(there) == 2 and there == here
     there, here = (sorted(load_results(str(next(run.path.glob("zoo/*/*"))))["r"]) for run in same)
     assert len(there) == 1000 // 50 and there == here
+
+
+def test_a_run_that_went_on_took_what_all_of_its_processes_did() -> None:
+    undisturbed = {"seconds": 70.0, "training seconds": 60.0}
+    went_on = {"seconds": 10.0, "training seconds": 60.0}
+    assert [seconds_taken(record) for record in (undisturbed, went_on)] == [70.0, 60.0]

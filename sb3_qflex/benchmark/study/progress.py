@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 #: Seconds between two lines where there is no terminal to write over.
 _PAUSE = 60.0
@@ -22,6 +23,15 @@ def seconds_left(
     usual = sum(speeds.values()) / len(speeds)
     work = [steps * speeds.get(kind, usual) for kind, steps in missing]
     return max(sum(work) / jobs, max(work, default=0.0))
+
+
+def seconds_taken(record: Mapping[str, Any]) -> float:
+    """
+    :param record: of a finished run
+    :return: what it took, at least: of a run that went on from a checkpoint the record has the time of the last
+        process, and the training time over all of them
+    """
+    return max(record["seconds"], record["training seconds"])
 
 
 def describe(seconds: float | None) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from sb3_qflex.benchmark.study.execution import Execution
-from sb3_qflex.benchmark.study.progress import ProgressLine, describe, seconds_left
+from sb3_qflex.benchmark.study.progress import ProgressLine, describe, seconds_left, seconds_taken
 from sb3_qflex.benchmark.study.run_folder import RunFolder
 
 #: Seconds between two looks at the processes.
@@ -93,7 +93,7 @@ class Runner:
             self._line.note(f"{name} failed: {trouble}")
         else:
             self._done[name] = record
-            self._line.note(f"{name} done in {describe(record['seconds'])}")
+            self._line.note(f"{name} done in {describe(seconds_taken(record))}")
 
     def _report(self) -> None:
         running = [f"{one.run.plan.name} {one.run.steps_done() / one.run.plan.budget:.0%}" for one in self._active]
@@ -104,7 +104,7 @@ class Runner:
         speeds = {run.plan.kind: speed for run in active if (speed := run.seconds_per_step())}
         for run in self._runs:
             if (record := self._done.get(run.plan.name)) is not None:
-                speeds[run.plan.kind] = record["seconds"] / run.plan.budget
+                speeds[run.plan.kind] = seconds_taken(record) / run.plan.budget
         missing = [(run.plan.kind, run.plan.budget - run.steps_done()) for run in active]
         missing += [(run.plan.kind, run.plan.budget) for run in self._waiting]
         return seconds_left(missing, speeds, self._jobs)
