@@ -23,7 +23,7 @@ import sb3_qflex.envs  # noqa: F401 registers the ids
 from sb3_qflex import QFlex
 from sb3_qflex.benchmark.study.definition import StudyError
 from sb3_qflex.benchmark.study.recorder import RunRecorder
-from sb3_qflex.benchmark.study.run_checkpoint import RunCheckpoint, last_checkpoint
+from sb3_qflex.benchmark.study.run_checkpoint import RunCheckpoint, last_checkpoint, monitors_before
 from sb3_qflex.benchmark.study.run_folder import CHECKPOINTS
 
 OFF_POLICY = {key: SMALL[key] for key in ("learning_starts", "batch_size", "buffer_size", "seed", "device")}
@@ -145,6 +145,7 @@ def test_measurements_go_on(tmp_path: Path) -> None:
     assert first is not None and first.name.endswith("000192")
     Process(tmp_path, qflex, chain).learn()
     measured = json.loads((tmp_path / "measured.json").read_text())
+    assert measured["episodes cut at"] == []
     assert (measured["steps"], measured["updates"]) == (STEPS, (STEPS - 20) // 2)
     assert [note["steps"] for note in measured["evaluations"]] == [100, 200, 300]
     seconds = [note["seconds"] for note in measured["evaluations"]]
@@ -165,8 +166,10 @@ def test_environments_that_do_not_pickle_start_new_episodes(tmp_path: Path) -> N
     np.testing.assert_array_equal(buffer.timeouts, buffer.dones)
     starts = [buffer.observations[index] for index in (0, 50, 96, 146)]
     assert len({start.tobytes() for start in starts}) == 4
-    # The interrupted episodes are in no monitor file.
+    # The interrupted episodes are in no monitor file, and the record says where they are missing.
     assert len(load_results(str(process.zoo))) == 2 + 2
+    assert json.loads((tmp_path / "measured.json").read_text())["episodes cut at"] == [192]
+    assert len(monitors_before(process.zoo, 192)) == 2
 
 
 def test_half_written_checkpoints_are_not_used(tmp_path: Path) -> None:

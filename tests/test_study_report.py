@@ -1,6 +1,7 @@
 """The report of a study: small data from runs, and everything else from those data."""
 
 import csv
+import json
 import math
 import re
 import shutil
@@ -16,7 +17,7 @@ from sb3_qflex.benchmark.outputs import ForeignFileError
 from sb3_qflex.benchmark.study import report_command
 from sb3_qflex.benchmark.study.command import run_study
 from sb3_qflex.benchmark.study.definition import Study, StudyError, load_study
-from sb3_qflex.benchmark.study.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING, extract
+from sb3_qflex.benchmark.study.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING, extract, steps_at_ends
 from sb3_qflex.benchmark.study.report_command import REPORT, write_report
 from sb3_qflex.benchmark.study.results import RunResult, read_results
 from sb3_qflex.benchmark.study.run_folder import RunFolder
@@ -122,6 +123,28 @@ def test_data_of_runs(tmp_path: Path) -> None:
     # Where the runs lay is no part of the data.
     assert str(tmp_path) not in files[SETTINGS].decode()
     assert extract(list(reversed(runs))) == files
+
+
+def test_training_returns_of_a_run_that_lost_episodes(tmp_path: Path) -> None:
+    run = RunFolder(fake_plan(), tmp_path)
+    Runner([run], 1).run()
+    record = run.done()
+    assert record is not None
+    zoo = run.path / record["zoo folder"]
+    # Killed after 60 steps, 20 of them in an episode that is lost; another one ends 40 steps later.
+    (zoo / "000000000060.0.monitor.csv").write_text('#{"t_start": 0.0}\nr,l,t\n-3.0,40,1.0\n')
+    (zoo / "0.monitor.csv").write_text('#{"t_start": 5.0}\nr,l,t\n-1.0,40,2.0\n')
+    (run.path / "done.json").write_text(json.dumps({**record, "episodes cut at": [60]}))
+    lines = extract([run])[TRAINING].decode().splitlines()
+    assert lines[1:] == ["chain,qflex,0,40,1,-3,0,40", "chain,qflex,0,100,1,-1,0,40"]
+
+
+def test_steps_at_the_ends_of_episodes() -> None:
+    lengths = np.array([10, 20, 30, 40])
+    assert steps_at_ends(lengths, {}).tolist() == [10, 30, 60, 100]
+    assert steps_at_ends(lengths, {85: 3, 45: 2}).tolist() == [10, 30, 75, 125]
+    # Before the first episode has ended, and after the last.
+    assert steps_at_ends(lengths, {5: 0, 200: 4}).tolist() == [15, 35, 65, 105]
 
 
 def test_scores_of_a_run_by_hand(study: Study) -> None:

@@ -4,17 +4,22 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from stable_baselines3.common.monitor import load_results
 
+from sb3_qflex.benchmark.study.run_checkpoint import monitors_before
 from sb3_qflex.benchmark.study.run_folder import RunFolder
 
 RUNS, EVALUATIONS, TRAINING, SETTINGS = "runs.csv", "evaluations.csv", "training.csv", "settings.json"
 #: Parts of the budget over which training returns are averaged.
 BINS = 50
+#: Of SB3's monitor files.
+_HEADER_LINES = 2
 
 
 def extract(runs: Sequence[RunFolder]) -> dict[str, bytes]:
@@ -80,10 +85,12 @@ def _evaluations(run: RunFolder, record: dict[str, Any]) -> list[dict[str, Any]]
 
 def _training(run: RunFolder, record: dict[str, Any]) -> list[dict[str, Any]]:
     """Means over the episodes that ended in each part of the budget."""
-    episodes = load_results(str(run.path / record["zoo folder"]))
+    folder = run.path / record["zoo folder"]
+    episodes = load_results(str(folder))
+    cuts = {steps: _episodes_in(monitors_before(folder, steps)) for steps in record.get("episodes cut at", [])}
     edges = np.linspace(0, run.plan.budget, BINS + 1)
     # The last vector step may pass the budget.
-    part = np.clip(np.searchsorted(edges, episodes["l"].cumsum(), side="left"), 1, BINS)
+    part = np.clip(np.searchsorted(edges, steps_at_ends(episodes["l"].to_numpy(), cuts), side="left"), 1, BINS)
     groups = episodes.groupby(np.asarray(part))
     return [
         {
@@ -96,6 +103,24 @@ def _training(run: RunFolder, record: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for number, group in groups
     ]
+
+
+def steps_at_ends(lengths: NDArray[np.int64], cuts: Mapping[int, int]) -> NDArray[np.int64]:
+    """
+    Where in the budget each episode stands: at the steps of all episodes that ended so far.
+
+    :param lengths: of the episodes, in the order of their ends
+    :param cuts: environment steps at which all episodes in progress were lost, and how many had ended by then
+    :return: environment steps
+    """
+    steps = lengths.cumsum()
+    for lost_at, ended in sorted(cuts.items()):
+        steps[ended:] += lost_at - (steps[ended - 1] if ended else 0)
+    return steps
+
+
+def _episodes_in(monitors: Sequence[Path]) -> int:
+    return sum(len(file.read_text().splitlines()) - _HEADER_LINES for file in monitors)
 
 
 def _settings(records: Sequence[tuple[RunFolder, dict[str, Any]]]) -> bytes:

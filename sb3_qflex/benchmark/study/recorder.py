@@ -21,7 +21,8 @@ _PAUSE = 2.0
 class RunRecorder(BaseCallback):
     """
     Leaves ``progress.json`` (environment steps so far) and, at the end of training, ``measured.json``: environment
-    steps, updates, seconds of training split by parts, CPU time, and the time of every evaluation.
+    steps, updates, seconds of training split by parts, CPU time, the time of every evaluation, and the steps at which
+    all environments began new episodes since theirs could not go on.
 
     :param folder: where the files go
     """
@@ -31,6 +32,7 @@ class RunRecorder(BaseCallback):
         self._folder = Path(folder)
         self._stopwatch = Stopwatch()
         self._evaluations: list[dict[str, float]] = []
+        self._cut_at: list[int] = []
         self._began: float | None = None
         self._cpu_began = 0.0
         self._noted = 0.0
@@ -81,6 +83,7 @@ class RunRecorder(BaseCallback):
             "cpu seconds": time.process_time() - self._cpu_began,
             "parts": dict(self._stopwatch.seconds),
             "evaluations": self._evaluations,
+            "episodes cut at": self._cut_at,
         }
 
     def go_on_from(self, measured: dict[str, Any]) -> None:
@@ -93,6 +96,11 @@ class RunRecorder(BaseCallback):
         self._cpu_began = time.process_time() - measured["cpu seconds"]
         self._stopwatch.seconds.update(measured["parts"])
         self._evaluations[:] = measured["evaluations"]
+        self._cut_at[:] = measured["episodes cut at"]
+
+    def note_cut(self) -> None:
+        """The episodes in progress are lost: all environments begin new ones."""
+        self._cut_at.append(self.model.num_timesteps)
 
     def _elapsed(self) -> float:
         assert self._began is not None
@@ -120,6 +128,7 @@ class RunRecorder(BaseCallback):
             "cpu seconds": time.process_time() - self._cpu_began,
             "time split": {**parts, "other": seconds - sum(parts.values())},
             "evaluations": self._evaluations,
+            "episodes cut at": self._cut_at,
         }
         write_json(self._folder / "measured.json", measured)
 

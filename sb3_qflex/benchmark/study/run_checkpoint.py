@@ -97,13 +97,15 @@ class RunCheckpoint(BaseCallback):
             shutil.rmtree(path)
 
     def _restore(self, found: Path) -> None:
-        restore_training(self.model, found)
+        went_on = restore_training(self.model, found)
         states = pickle.loads((found / _CALLBACKS).read_bytes())
         for callback, state in zip(self._callbacks(), states, strict=True):
             _put_back(callback, state, (self.model.seed or 0) + self.model.num_timesteps)
+        if not went_on:
+            self._recorder().note_cut()
         for file in (found / _KEPT).iterdir():
             # Monitors have opened files of these names.
-            prefix = f"{self.model.num_timesteps:012d}." if file.name.endswith("monitor.csv") else ""
+            prefix = _before(self.model.num_timesteps) if file.name.endswith("monitor.csv") else ""
             shutil.copy2(file, self._zoo_folder() / f"{prefix}{file.name}")
 
     def _added_to(self) -> list[Path]:
@@ -121,6 +123,19 @@ def last_checkpoint(folder: Path) -> Path | None:
     :return: the last whole one, None if there is none
     """
     return max(folder.glob(f"{_STEPS}*"), default=None)
+
+
+def monitors_before(zoo_folder: Path, steps: int) -> list[Path]:
+    """
+    :param zoo_folder: of a run that went on from its checkpoint at ``steps``
+    :param steps: environment steps
+    :return: the monitor files whose episodes ended before it
+    """
+    return [file for file in zoo_folder.glob("*monitor.csv") if _before(steps) in file.name]
+
+
+def _before(steps: int) -> str:
+    return f"{steps:012d}."
 
 
 def _state(callback: BaseCallback) -> dict[str, Any]:

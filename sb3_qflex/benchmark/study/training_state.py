@@ -51,12 +51,13 @@ def save_training(model: BaseAlgorithm, folder: Path, environments: bool) -> boo
     return states is not None
 
 
-def restore_training(model: BaseAlgorithm, folder: Path) -> None:
+def restore_training(model: BaseAlgorithm, folder: Path) -> bool:
     """
     Environments that do not pickle start new episodes, and the streams of the replay data are cut there.
 
     :param model: at the start of ``learn``, of the same settings and with like environments
     :param folder: from :func:`save_training`
+    :return: whether the environments are where they were
     """
     assert model.env is not None
     data, parameters, variables = load_from_zip_file(folder / _MODEL, device=model.device)
@@ -72,9 +73,11 @@ def restore_training(model: BaseAlgorithm, folder: Path) -> None:
     statistics = folder / _NORMALIZATION
     restore_statistics(model.env, statistics.read_bytes() if statistics.exists() else None)
     state = pickle.loads((folder / _STATE).read_bytes())
-    if not go_on(model.env, state["environments"], (model.seed or 0) + model.num_timesteps):
+    went_on = go_on(model.env, state["environments"], (model.seed or 0) + model.num_timesteps)
+    if not went_on:
         _start_episodes(model, model.env)
     set_random_states(model.action_space, state["random"])
+    return went_on
 
 
 def _start_episodes(model: BaseAlgorithm, env: VecEnv) -> None:
