@@ -71,7 +71,11 @@ def only_run(study: Study, **kwargs: object) -> RunResult:
     return run
 
 
-@pytest.mark.parametrize("name", sorted({"quick", *(path.parent.name for path in COMMITTED.glob(f"*/{REPORT}"))}))
+REPORTED = sorted({"quick", *(path.parent.name for path in COMMITTED.glob(f"*/{REPORT}"))} - {"chain"})
+
+
+# The chain has more runs and tasks than any other.
+@pytest.mark.parametrize("name", [*REPORTED, pytest.param("chain", marks=pytest.mark.slow)])
 def test_the_committed_report_follows_from_the_committed_data(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
