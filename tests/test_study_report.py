@@ -226,6 +226,21 @@ def test_a_report_says_why_a_training_return_is_missing(study: Study) -> None:
     assert "| qflex | 2 | 4.5 |  | 2.5 |" in markdown and said in markdown
 
 
+def test_a_report_says_which_runs_another_system_made(study: Study) -> None:
+    alike = data(*BOTH)
+    assert "starts | system" not in to_markdown(read_results(study, alike), {"chain": "chain.png"})
+    lines = alike[RUNS].decode().replace(",m,s,v", ",m,slow,v", 1)
+    report = to_markdown(read_results(study, {**alike, RUNS: lines.encode()}), {"chain": "chain.png"})
+    assert "Runs were made under 2 systems" in report and "| system | 1: s; 2: slow |" in report
+    assert "starts | system" in report
+    systems = [
+        line.split("|")[-2].strip()
+        for line in report.splitlines()
+        if re.match(r"\| (qflex|crossq \(fast\)) \| [01] ", line)
+    ]
+    assert systems == ["2", "1", "1", "1"]
+
+
 def test_five_seeds_have_intervals(tmp_path: Path) -> None:
     study = study_file(tmp_path, STUDY.replace("seeds: 2", "seeds: 5").replace("actions: 3", "threshold: 7"))
     markdown = to_markdown(

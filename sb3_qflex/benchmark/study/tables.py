@@ -33,15 +33,16 @@ def to_markdown(results: Results, figures: Mapping[str, str]) -> str:
     parts = [f"# {study.title}"]
     if study.text:
         parts.append(study.text)
-    parts += [_how_made(study), _READING, *_missing(results)]
+    systems = _systems(results.runs)
+    parts += [_how_made(study), _READING, *_different_systems(systems), *_missing(results)]
     if "" in figures:
         parts += [f"## Return against the number of actions\n\n![{study.title}]({figures['']})", _seeds_of(results)]
         parts.append(_scale_table(results))
     for task in study.tasks:
         runs = results.of_task(task)
         if runs:
-            parts += _task_section(task, runs, figures[task.name])
-    parts += ["## Made with", _made_with(results.runs)]
+            parts += _task_section(task, runs, figures[task.name], systems)
+    parts += ["## Made with", _made_with(results.runs, systems)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -55,6 +56,21 @@ def _how_made(study: Study) -> str:
     )
 
 
+def _systems(runs: Sequence[RunResult]) -> dict[str, str]:
+    """A number for each of the systems that the runs were made under."""
+    return {system: str(number) for number, system in enumerate(sorted({run.facts["system"] for run in runs}), 1)}
+
+
+def _different_systems(systems: Mapping[str, str]) -> list[str]:
+    if len(systems) == 1:
+        return []
+    # The name of the processor does not tell: that of a virtual machine may hide cores of different speed.
+    return [
+        f"Runs were made under {len(systems)} systems, numbered below, so maybe on machines of different speed:\n"
+        "compare times of runs under the same one. A time over several seeds is a mean over all of them."
+    ]
+
+
 def _missing(results: Results) -> list[str]:
     if not results.missing:
         return []
@@ -62,7 +78,9 @@ def _missing(results: Results) -> list[str]:
     return [f"**{len(results.missing)} of {total} runs are missing:** {', '.join(results.missing)}."]
 
 
-def _task_section(task: Task, runs: Mapping[str, list[RunResult]], figure: str) -> list[str]:
+def _task_section(
+    task: Task, runs: Mapping[str, list[RunResult]], figure: str, systems: Mapping[str, str]
+) -> list[str]:
     actions = f", {task.actions} actions" if task.actions is not None else ""
     parts = [f"## {task.name}: `{task.env}`{actions}", f"![Learning curves of {task.name}]({figure})", _seeds(runs)]
     parts += [_result_table(task, runs), *_no_training_return(runs)]
@@ -70,7 +88,13 @@ def _task_section(task: Task, runs: Mapping[str, list[RunResult]], figure: str) 
         parts.append(_improvement_table(runs))
     if task.paper:
         parts.append(f"**What the paper's figures show.** {task.paper.strip()}")
-    return [*parts, "Every run:", _run_table(runs), "Milliseconds of an environment step, by part:", _split(runs)]
+    return [
+        *parts,
+        "Every run:",
+        _run_table(runs, systems),
+        "Milliseconds of an environment step, by part:",
+        _split(runs),
+    ]
 
 
 def _seeds(runs: Mapping[str, list[RunResult]]) -> str:
@@ -133,8 +157,9 @@ def _improvement_table(runs: Mapping[str, list[RunResult]]) -> str:
     return markdown_table([f"probability that {first} ends above", "seeds", "evaluation"], rows)
 
 
-def _run_table(runs: Mapping[str, list[RunResult]]) -> str:
+def _run_table(runs: Mapping[str, list[RunResult]], systems: Mapping[str, str]) -> str:
     header = ["", "seed", "evaluation", "training", "area", "success", "updates", "minutes", "CPU minutes", "starts"]
+    several = len(systems) > 1
     rows = [
         [
             label,
@@ -147,11 +172,12 @@ def _run_table(runs: Mapping[str, list[RunResult]]) -> str:
             format_number(_minutes(run)),
             _number(run.number("cpu seconds") / 60),
             run.facts["starts"],
+            *([systems[run.facts["system"]]] if several else []),
         ]
         for label, found in runs.items()
         for run in found
     ]
-    return markdown_table(header, rows)
+    return markdown_table([*header, "system"] if several else header, rows)
 
 
 def _split(runs: Mapping[str, list[RunResult]]) -> str:
@@ -174,9 +200,13 @@ def _scale_table(results: Results) -> str:
     return markdown_table(["actions", *labels], rows)
 
 
-def _made_with(runs: Sequence[RunResult]) -> str:
+def _made_with(runs: Sequence[RunResult], systems: Mapping[str, str]) -> str:
+    def shown(fact: str, value: str) -> str:
+        number = f"{systems[value]}: " if fact == "system" and len(systems) > 1 else ""
+        return number + (value or "unknown")
+
     facts = ("processor", "cores", "memory", "system", "runs at a time", "versions", "revision", "dirty")
-    rows = [[fact, "; ".join(sorted({run.facts[fact] or "unknown" for run in runs}))] for fact in facts]
+    rows = [[fact, "; ".join(sorted({shown(fact, run.facts[fact]) for run in runs}))] for fact in facts]
     return markdown_table(["", ""], [["finished", _period(runs)], *rows])
 
 
