@@ -226,19 +226,32 @@ def test_a_report_says_why_a_training_return_is_missing(study: Study) -> None:
     assert "| qflex | 2 | 4.5 |  | 2.5 |" in markdown and said in markdown
 
 
-def test_a_report_says_which_runs_another_system_made(study: Study) -> None:
+def test_times_under_different_systems_are_kept_apart(study: Study) -> None:
     alike = data(*BOTH)
-    assert "starts | system" not in to_markdown(read_results(study, alike), {"chain": "chain.png"})
-    lines = alike[RUNS].decode().replace(",m,s,v", ",m,slow,v", 1)
-    report = to_markdown(read_results(study, {**alike, RUNS: lines.encode()}), {"chain": "chain.png"})
+    lines = alike[RUNS].decode().replace(",70,1,2,", ",130,9,2,", 1).replace(",m,s,v", ",m,slow,v", 1)
+    results = read_results(study, {**alike, RUNS: lines.encode()})
+    report = to_markdown(results, {"chain": "chain.png"})
     assert "Runs were made under 2 systems" in report and "| system | 1: s; 2: slow |" in report
-    assert "starts | system" in report
-    systems = [
-        line.split("|")[-2].strip()
-        for line in report.splitlines()
-        if re.match(r"\| (qflex|crossq \(fast\)) \| [01] ", line)
+    assert "| 7 | 1 (1), 2 (2) |" in report and "| 7 | 1 (1) |" in report
+    assert "| qflex (1) | 10 |" in report and "| qflex (2) | 90 |" in report and "| crossq (fast) (2) |" not in report
+    last = [
+        line.split("|")[-2].strip() for line in report.splitlines() if re.match(r"\| \S+( \(fast\))? \| [01] ", line)
     ]
-    assert systems == ["2", "1", "1", "1"]
+    assert last == ["2", "1", "1", "1"]
+    one = to_markdown(read_results(study, alike), {"chain": "chain.png"})
+    assert "systems" not in one and "(1)" not in one and "| starts |" in one
+
+
+def test_curves_against_time_are_of_one_system(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(pictures, "_png", lambda figure: drawn.append(figure) or b"")
+    files = data(*BOTH)
+    lines = files[RUNS].decode().replace(",m,s,v", ",m,slow,v", 1)
+    draw_study(read_results(study, {**files, RUNS: lines.encode()}))
+    evaluation, _, clock, _ = drawn[0].axes
+    # Of each algorithm a line for each run and one for their mean.
+    assert (len(evaluation.lines), len(clock.lines)) == (6, 5)
+    assert clock.get_title() == "Evaluation against time, system 1 alone"
 
 
 def test_five_seeds_have_intervals(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from sb3_qflex.benchmark.study.definition import Study, Task, folder_name
 from sb3_qflex.benchmark.study.extraction import BINS
-from sb3_qflex.benchmark.study.results import Curve, Results, RunResult
+from sb3_qflex.benchmark.study.results import Curve, Results, RunResult, by_system
 from sb3_qflex.benchmark.study.statistics import Estimate, interquartile_mean
 
 LEGEND_WIDTH = 170  # small letters across a figure, 8 of them for the line before each name
@@ -30,7 +30,7 @@ def draw_study(results: Results) -> dict[str, tuple[str, bytes]]:
     for task in results.study.tasks:
         runs = results.of_task(task)
         if runs:
-            pictures[task.name] = (f"{folder_name(task.name)}.png", _png(_draw_task(task, runs)))
+            pictures[task.name] = (f"{folder_name(task.name)}.png", _png(_draw_task(task, runs, results.systems)))
     return pictures
 
 
@@ -49,20 +49,22 @@ def _png(figure: Figure) -> bytes:
     return png.getvalue()
 
 
-def _draw_task(task: Task, runs: Mapping[str, list[RunResult]]) -> Figure:
+def _draw_task(task: Task, runs: Mapping[str, list[RunResult]], systems: Mapping[str, str]) -> Figure:
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     (evaluation, training), (clock, last) = figure.subplots(2, 2)
-    panel = _last_panel([run for found in runs.values() for run in found])
+    together = [run for found in runs.values() for run in found]
+    panel, compared = _last_panel(together), _most_runs(together)
     for colour, (label, found) in zip(palette(len(runs)), runs.items(), strict=True):
         name = f"{label} (n = {len(found)})"
         _draw_lines(evaluation, [_evaluations(run, "return mean") for run in found], colour, name)
         _draw_lines(training, [_training(run) for run in found], colour, name)
-        _draw_lines(clock, [_against_clock(run) for run in found], colour, name)
+        _draw_lines(clock, [_against_clock(run) for run in found if run.system == compared], colour, name)
         if panel is not None:
             _draw_lines(last, [_evaluations(run, panel[0]) for run in found], colour, name)
     evaluation.set(title="Evaluation", xlabel="environment steps", ylabel="return")
     training.set(title="Training episodes", xlabel="environment steps", ylabel="return")
-    clock.set(title="Evaluation against time", xlabel="minutes of training", ylabel="return")
+    alone = f", system {systems[compared]} alone" if len(systems) > 1 else ""
+    clock.set(title=f"Evaluation against time{alone}", xlabel="minutes of training", ylabel="return")
     if panel is None:
         last.remove()
     else:
@@ -83,6 +85,11 @@ def _last_panel(runs: Sequence[RunResult]) -> tuple[str, str, str] | None:
     if np.nan_to_num(success).any():
         return "success rate", "Success in evaluation", "rate"
     return ("length mean", "Length of evaluation episodes", "environment steps") if np.ptp(length) else None
+
+
+def _most_runs(runs: Sequence[RunResult]) -> str:
+    alike = by_system(runs)
+    return max(alike, key=lambda system: len(alike[system]))
 
 
 def palette(size: int) -> list[str]:

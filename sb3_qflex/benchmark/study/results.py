@@ -43,6 +43,12 @@ class RunResult:
         """Environment steps that the run was to make."""
         return int(self.facts["budget"])
 
+    @property
+    def system(self) -> str:
+        """Operating system with its release. The name of the processor does not tell machines apart: that of a
+        virtual one may hide cores of different speed."""
+        return self.facts["system"]
+
     def number(self, fact: str) -> float:
         """
         :param fact: column of ``runs.csv``
@@ -99,6 +105,11 @@ class Results:
     runs: Sequence[RunResult]
     missing: Sequence[str]
 
+    @property
+    def systems(self) -> dict[str, str]:
+        """A number, from 1 on, for each operating system that runs were made under: it may be another machine's."""
+        return {system: str(number) for number, system in enumerate(sorted({run.system for run in self.runs}), 1)}
+
     def of_task(self, task: Task) -> dict[str, list[RunResult]]:
         """
         :param task: a task of the study
@@ -138,6 +149,14 @@ def read_results(study: Study, files: Mapping[str, bytes]) -> Results:
         runs.append(RunResult(key[0], key[1], int(key[2]), facts, evaluations[key], training.get(key, _NO_EPISODES)))
         del planned[key]
     return Results(study, runs, list(planned.values()))
+
+
+def by_system(runs: Sequence[RunResult]) -> dict[str, list[RunResult]]:
+    """
+    :param runs: of any algorithms
+    :return: those whose times compare with each other, by system
+    """
+    return {system: [run for run in runs if run.system == system] for system in sorted({run.system for run in runs})}
 
 
 _Key = tuple[str, str, str]

@@ -10,7 +10,7 @@ from sb3_qflex.benchmark.loop_timer import PARTS
 from sb3_qflex.benchmark.report import format_number, markdown_table
 from sb3_qflex.benchmark.study.definition import Study, Task
 from sb3_qflex.benchmark.study.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING
-from sb3_qflex.benchmark.study.results import Results, RunResult
+from sb3_qflex.benchmark.study.results import Results, RunResult, by_system
 from sb3_qflex.benchmark.study.statistics import FEWEST_RUNS, Estimate, improvement, interquartile_mean
 
 _SPLIT = (*PARTS[:-1], "evaluation", "other")
@@ -33,7 +33,7 @@ def to_markdown(results: Results, figures: Mapping[str, str]) -> str:
     parts = [f"# {study.title}"]
     if study.text:
         parts.append(study.text)
-    systems = _systems(results.runs)
+    systems = results.systems
     parts += [_how_made(study), _READING, *_different_systems(systems), *_missing(results)]
     if "" in figures:
         parts += [f"## Return against the number of actions\n\n![{study.title}]({figures['']})", _seeds_of(results)]
@@ -56,18 +56,12 @@ def _how_made(study: Study) -> str:
     )
 
 
-def _systems(runs: Sequence[RunResult]) -> dict[str, str]:
-    """A number for each of the systems that the runs were made under."""
-    return {system: str(number) for number, system in enumerate(sorted({run.facts["system"] for run in runs}), 1)}
-
-
 def _different_systems(systems: Mapping[str, str]) -> list[str]:
     if len(systems) == 1:
         return []
-    # The name of the processor does not tell: that of a virtual machine may hide cores of different speed.
     return [
-        f"Runs were made under {len(systems)} systems, numbered below, so maybe on machines of different speed:\n"
-        "compare times of runs under the same one. A time over several seeds is a mean over all of them."
+        f"Runs were made under {len(systems)} systems, numbered below, so maybe on machines of different speed.\n"
+        "Times are given for each of them, its number in brackets; curves against time are of the runs under one alone."
     ]
 
 
@@ -83,7 +77,7 @@ def _task_section(
 ) -> list[str]:
     actions = f", {task.actions} actions" if task.actions is not None else ""
     parts = [f"## {task.name}: `{task.env}`{actions}", f"![Learning curves of {task.name}]({figure})", _seeds(runs)]
-    parts += [_result_table(task, runs), *_no_training_return(runs)]
+    parts += [_result_table(task, runs, systems), *_no_training_return(runs)]
     if len(runs) > 1:
         parts.append(_improvement_table(runs))
     if task.paper:
@@ -93,7 +87,7 @@ def _task_section(
         "Every run:",
         _run_table(runs, systems),
         "Milliseconds of an environment step, by part:",
-        _split(runs),
+        _split(runs, systems),
     ]
 
 
@@ -106,7 +100,7 @@ def _seeds_of(results: Results) -> str:
     return " ".join(f"{name}: {_seeds(runs)}" for name, runs in seeds.items() if runs)
 
 
-def _result_table(task: Task, runs: Mapping[str, list[RunResult]]) -> str:
+def _result_table(task: Task, runs: Mapping[str, list[RunResult]], systems: Mapping[str, str]) -> str:
     columns: dict[str, Callable[[list[RunResult]], str]] = {
         "seeds": lambda found: str(len(found)),
         "evaluation": lambda found: estimate_text(interquartile_mean([run.final("return mean") for run in found])),
@@ -120,9 +114,16 @@ def _result_table(task: Task, runs: Mapping[str, list[RunResult]]) -> str:
     if task.threshold is not None:
         columns[f"steps to {task.threshold:g}"] = partial(_steps_to, threshold=task.threshold)
     columns["updates"] = lambda found: f"{np.mean([run.number('updates') for run in found]):.0f}"
-    columns["minutes"] = lambda found: format_number(float(np.mean([_minutes(run) for run in found])))
+    columns["minutes"] = lambda found: ", ".join(
+        format_number(float(np.mean([_minutes(run) for run in alike]))) + _number_of(system, systems)
+        for system, alike in by_system(found).items()
+    )
     rows = [[label, *(column(found) for column in columns.values())] for label, found in runs.items()]
     return markdown_table(["", *columns], rows)
+
+
+def _number_of(system: str, systems: Mapping[str, str]) -> str:
+    return f" ({systems[system]})" if len(systems) > 1 else ""
 
 
 def _no_training_return(runs: Mapping[str, list[RunResult]]) -> list[str]:
@@ -172,7 +173,7 @@ def _run_table(runs: Mapping[str, list[RunResult]], systems: Mapping[str, str]) 
             format_number(_minutes(run)),
             _number(run.number("cpu seconds") / 60),
             run.facts["starts"],
-            *([systems[run.facts["system"]]] if several else []),
+            *([systems[run.system]] if several else []),
         ]
         for label, found in runs.items()
         for run in found
@@ -180,12 +181,16 @@ def _run_table(runs: Mapping[str, list[RunResult]], systems: Mapping[str, str]) 
     return markdown_table([*header, "system"] if several else header, rows)
 
 
-def _split(runs: Mapping[str, list[RunResult]]) -> str:
+def _split(runs: Mapping[str, list[RunResult]], systems: Mapping[str, str]) -> str:
     def cell(found: list[RunResult], part: str) -> str:
         seconds = [run.number(f"{part} seconds") / run.number("steps") for run in found]
         return format_number(1e3 * float(np.mean(seconds)))
 
-    rows = [[label, *(cell(found, part) for part in _SPLIT)] for label, found in runs.items()]
+    rows = [
+        [label + _number_of(system, systems), *(cell(alike, part) for part in _SPLIT)]
+        for label, found in runs.items()
+        for system, alike in by_system(found).items()
+    ]
     return markdown_table(["", *_SPLIT], rows)
 
 
