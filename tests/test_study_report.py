@@ -71,20 +71,26 @@ def only_run(study: Study, **kwargs: object) -> RunResult:
     return run
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty figures: the intervals along their curves take most of the time of a report."""
+    monkeypatch.setattr(pictures, "_draw_task", lambda *_: Figure())
+    monkeypatch.setattr(pictures, "_draw_scale", lambda *_: Figure())
+
+
 REPORTED = sorted({"quick", *(path.parent.name for path in COMMITTED.glob(f"*/{REPORT}"))} - {"chain"})
 
 
 # The chain has more runs and tasks than any other.
 @pytest.mark.parametrize("name", [*REPORTED, pytest.param("chain", marks=pytest.mark.slow)])
 def test_the_committed_report_follows_from_the_committed_data(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if not COMMITTED.is_dir():
         pytest.skip("needs docs/results of the repository")
-    # The tables need no intervals along the curves, which take most of the time; the shortest study draws them.
+    # The shortest study draws its figures.
     if name != "quick":
-        monkeypatch.setattr(pictures, "_draw_task", lambda *_: Figure())
-        monkeypatch.setattr(pictures, "_draw_scale", lambda *_: Figure())
+        request.getfixturevalue("undrawn")
     out = tmp_path / name
     shutil.copytree(COMMITTED / name, out)
     (out / REPORT).unlink()
@@ -289,6 +295,7 @@ def made(root: Path, study: Study, *seeds: int) -> Path:
     return root
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_of_several_machines_make_one_report(study: Study, tmp_path: Path) -> None:
     out, together = tmp_path / "out", tmp_path / "together"
     for number, seed in enumerate((1, 0)):
@@ -308,6 +315,7 @@ def test_runs_of_several_machines_make_one_report(study: Study, tmp_path: Path) 
         write_report(study, out)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_with_other_settings_are_not_added(study: Study, tmp_path: Path) -> None:
     write_report(study, tmp_path / "out", made(tmp_path / "first", study, 0))
     settings = tmp_path / "out" / "settings.json"
@@ -316,6 +324,7 @@ def test_runs_with_other_settings_are_not_added(study: Study, tmp_path: Path) ->
         write_report(study, tmp_path / "out", made(tmp_path / "second", study, 1))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_reported_runs_are_left_out(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, out = tmp_path / "tiny.yml", tmp_path / "out"
     write_report(study, out, made(tmp_path / "runs", study, 1))
