@@ -36,7 +36,8 @@ def test_result_is_not_clamped() -> None:
 
 @pytest.mark.parametrize("action_dim", [1, 4, 100])
 def test_a_truncated_step_has_the_length_of_the_boxs_diameter(action_dim: int) -> None:
-    gradient = th.randn(8, action_dim) * 1e5
+    # Of one length: a sample near zero would be too short for a truncation.
+    gradient = th.nn.functional.normalize(th.randn(8, action_dim)) * 1e5
     start = th.zeros(8, action_dim)
     result = ascend(lambda a: gradient, start, 1, 0.01)
     th.testing.assert_close(result.target_actions.norm(dim=1), th.full((8,), 2 * math.sqrt(action_dim)))
