@@ -63,7 +63,7 @@ def _draw_task(task: Task, runs: Mapping[str, list[RunResult]], systems: Mapping
             _draw_lines(last, [_evaluations(run, panel[0]) for run in found], colour, name)
     evaluation.set(title="Evaluation", xlabel="environment steps", ylabel="return")
     training.set(title="Training episodes", xlabel="environment steps", ylabel="return")
-    alone = f", system {systems[compared]} alone" if len(systems) > 1 else ""
+    alone = f", system {systems[compared]} alone" if systems else ""
     clock.set(title=f"Evaluation against time{alone}", xlabel="minutes of training", ylabel="return")
     if panel is None:
         last.remove()

@@ -107,8 +107,10 @@ class Results:
 
     @property
     def systems(self) -> dict[str, str]:
-        """A number, from 1 on, for each operating system that runs were made under: it may be another machine's."""
-        return {system: str(number) for number, system in enumerate(sorted({run.system for run in self.runs}), 1)}
+        """A number, from 1 on, for each operating system that runs were made under, which may be another machine's;
+        empty if it is one for all, whose times all compare."""
+        systems = by_system(self.runs)
+        return {system: str(number) for number, system in enumerate(systems, 1)} if len(systems) > 1 else {}
 
     def of_task(self, task: Task) -> dict[str, list[RunResult]]:
         """

@@ -57,7 +57,7 @@ def _how_made(study: Study) -> str:
 
 
 def _different_systems(systems: Mapping[str, str]) -> list[str]:
-    if len(systems) == 1:
+    if not systems:
         return []
     return [
         f"Runs were made under {len(systems)} systems, numbered below, so maybe on machines of different speed.\n"
@@ -123,7 +123,7 @@ def _result_table(task: Task, runs: Mapping[str, list[RunResult]], systems: Mapp
 
 
 def _number_of(system: str, systems: Mapping[str, str]) -> str:
-    return f" ({systems[system]})" if len(systems) > 1 else ""
+    return f" ({systems[system]})" if systems else ""
 
 
 def _no_training_return(runs: Mapping[str, list[RunResult]]) -> list[str]:
@@ -160,7 +160,6 @@ def _improvement_table(runs: Mapping[str, list[RunResult]]) -> str:
 
 def _run_table(runs: Mapping[str, list[RunResult]], systems: Mapping[str, str]) -> str:
     header = ["", "seed", "evaluation", "training", "area", "success", "updates", "minutes", "CPU minutes", "starts"]
-    several = len(systems) > 1
     rows = [
         [
             label,
@@ -173,12 +172,12 @@ def _run_table(runs: Mapping[str, list[RunResult]], systems: Mapping[str, str]) 
             format_number(_minutes(run)),
             _number(run.number("cpu seconds") / 60),
             run.facts["starts"],
-            *([systems[run.system]] if several else []),
+            *([systems[run.system]] if systems else []),
         ]
         for label, found in runs.items()
         for run in found
     ]
-    return markdown_table([*header, "system"] if several else header, rows)
+    return markdown_table([*header, "system"] if systems else header, rows)
 
 
 def _split(runs: Mapping[str, list[RunResult]], systems: Mapping[str, str]) -> str:
@@ -207,7 +206,7 @@ def _scale_table(results: Results) -> str:
 
 def _made_with(runs: Sequence[RunResult], systems: Mapping[str, str]) -> str:
     def shown(fact: str, value: str) -> str:
-        number = f"{systems[value]}: " if fact == "system" and len(systems) > 1 else ""
+        number = f"{systems[value]}: " if fact == "system" and systems else ""
         return number + (value or "unknown")
 
     facts = ("processor", "cores", "memory", "system", "runs at a time", "versions", "revision", "dirty")
