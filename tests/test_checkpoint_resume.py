@@ -114,6 +114,21 @@ def test_a_file_that_monitor_writes_goes_on(tmp_path):
     assert [row.split(",")[1] for row in rows] == ["10"] * 6
 
 
+@pytest.mark.parametrize("adds", [False, True])
+def test_times_in_a_file_of_monitor_count_from_its_header(adds, tmp_path):
+    def make(log):
+        return make_vec_env(BoxEnv, 1, monitor_dir=str(log), monitor_kwargs={"override_existing": not adds})
+
+    begun = make(tmp_path / "first")
+    begun.envs[0].t_start -= 1e6
+    small_model(begun).learn(35, TrainingCheckpoint(tmp_path / "checkpoint"))
+    resumed = QFlex.resume(tmp_path / "checkpoint", make(tmp_path / "second"))
+    resumed.learn(25, reset_num_timesteps=False)
+    rows = [row.split(",") for row in (tmp_path / "second/0.monitor.csv").read_text().splitlines()]
+    # A file that is added to has the header of the first start.
+    assert [float(seconds) >= 1e6 for _, _, seconds in rows[-3:]] == [adds] * 3
+
+
 def test_without_replay_data_it_collects_first(tmp_path):
     small_model(pendulum()).learn(40, TrainingCheckpoint(tmp_path, replay=False))
     resumed = QFlex.resume(tmp_path, pendulum())

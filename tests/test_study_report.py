@@ -336,6 +336,11 @@ def test_reported_runs_are_left_out(study: Study, tmp_path: Path, capsys: pytest
     assert listed("--reported", str(out)) == ["chain/qflex/seed0", "chain/crossq_fast/seed0", "chain/crossq_fast/seed1"]
     assert listed("--only", "chain/qflex/*", "--reported", str(out)) == ["chain/qflex/seed0"]
     assert listed("--only", "*/seed1") == ["chain/qflex/seed1", "chain/crossq_fast/seed1"]
+    assert listed("--only", "chain/qflex/*", "--only", "*/seed1") == [
+        "chain/qflex/seed0",
+        "chain/qflex/seed1",
+        "chain/crossq_fast/seed1",
+    ]
     with pytest.raises(SystemExit, match=r"--only pen/\*: no run of .* has such a name"):
         listed("--only", "pen/*")
     with pytest.raises(SystemExit, match="new has no report of a study"):

@@ -62,7 +62,14 @@ def restore(layers: Sequence[Any], state: bytes, inner: Any = None) -> None:
     if names != _names(layers):
         raise NotSavableError(f"the state is that of {names}, and what is there is {_names(layers)}")
     for layer, values in zip(layers, attributes, strict=True):
-        vars(layer).update(values)
+        vars(layer).update({name: value for name, value in values.items() if name not in _own(layer)})
+
+
+def _own(layer: Any) -> tuple[str, ...]:
+    """A Monitor counts from the time that its file's header names: its own, unless it adds to an older file."""
+    # By its attributes alone: SB3's class would bring torch into worker processes.
+    file = getattr(vars(layer).get("results_writer"), "file_handler", None)
+    return ("t_start",) if getattr(file, "mode", "").startswith("w") else ()
 
 
 def _names(layers: Sequence[Any]) -> list[str]:

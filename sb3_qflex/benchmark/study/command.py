@@ -83,7 +83,11 @@ def _parser() -> argparse.ArgumentParser:
         help="run on a Ray cluster (RAY_ADDRESS, or one on this machine) whose machines share the folder of the runs",
     )
     parser.add_argument(
-        "--only", nargs="+", metavar="PATTERN", help="make only the runs with such names, as 'pen/qflex/*'"
+        "--only",
+        nargs="+",
+        action="extend",
+        metavar="PATTERN",
+        help="make only the runs with such names, as 'pen/qflex/*'",
     )
     parser.add_argument(
         "--reported", type=Path, metavar="FOLDER", help="a report of the study: leave out the runs that it has"
