@@ -62,7 +62,8 @@ def restore(layers: Sequence[Any], state: bytes, inner: Any = None) -> None:
     if names != _names(layers):
         raise NotSavableError(f"the state is that of {names}, and what is there is {_names(layers)}")
     for layer, values in zip(layers, attributes, strict=True):
-        vars(layer).update({name: value for name, value in values.items() if name not in _own(layer)})
+        own = _own(layer)
+        vars(layer).update({name: value for name, value in values.items() if name not in own})
 
 
 def _own(layer: Any) -> tuple[str, ...]:
