@@ -48,12 +48,12 @@ dist: install
 
 # One source of the version, the changelog and the upgrade notes that belong to it, and artefacts that PyPI takes.
 release-check: dist
-	$(BIN)/python tests/release.py dist
+	$(BIN)/python tests/project/release.py dist
 	$(BIN)/twine check --strict dist/*
 
 # The fast tests against the installed wheel, in a new environment and without the repository.
 wheel-check: dist
-	PYTHON=$(BIN)/python sh tests/wheel_check.sh
+	PYTHON=$(BIN)/python sh tests/project/wheel_check.sh
 
 # The stock RL Zoo commands; the small-machine file has a `default` for ids without an entry.
 train: install

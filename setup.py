@@ -72,7 +72,7 @@ setup(
     package_data={
         "sb3_qflex": ["py.typed", "version.txt"],
         "sb3_qflex.hyperparams": ["*.yml", "small/*.yml"],
-        "sb3_qflex.benchmark": ["studies/*.yml"],
+        "sb3_qflex.studies": ["catalogue/*.yml"],
     },
     install_requires=[
         "stable-baselines3>=2.9.2,<3",

@@ -7,14 +7,14 @@ process) does not import torch.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sb3_qflex.lazy import lazy_names
+from sb3_qflex.common.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sb3_qflex.analysis.callback import DiagnosticsCallback
     from sb3_qflex.checkpoint.callback import TrainingCheckpoint
     from sb3_qflex.checkpoint.errors import CheckpointError
-    from sb3_qflex.policies import QFlexPolicy
-    from sb3_qflex.qflex import QFlex
+    from sb3_qflex.qflex.policies import QFlexPolicy
+    from sb3_qflex.qflex.qflex import QFlex
 
 __version__ = (Path(__file__).parent / "version.txt").read_text().strip()
 
@@ -23,8 +23,8 @@ __all__ = ["CheckpointError", "DiagnosticsCallback", "QFlex", "QFlexPolicy", "Tr
 _HOME = {
     "CheckpointError": "sb3_qflex.checkpoint.errors",
     "DiagnosticsCallback": "sb3_qflex.analysis.callback",
-    "QFlex": "sb3_qflex.qflex",
-    "QFlexPolicy": "sb3_qflex.policies",
+    "QFlex": "sb3_qflex.qflex.qflex",
+    "QFlexPolicy": "sb3_qflex.qflex.policies",
     "TrainingCheckpoint": "sb3_qflex.checkpoint.callback",
 }
 

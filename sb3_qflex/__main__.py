@@ -31,8 +31,8 @@ def run_zoo(argv: Sequence[str]) -> None:
 
     :param argv: the command and its arguments
     """
-    from sb3_qflex.vec_env.zoo import extend_manager, take_argument
     from sb3_qflex.zoo.registration import register
+    from sb3_qflex.zoo.vec_env import extend_manager, take_argument
 
     try:
         argv, vec_env = take_argument(argv)

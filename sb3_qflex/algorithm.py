@@ -10,12 +10,12 @@ import torch as th
 from stable_baselines3.common.type_aliases import GymEnv
 
 from sb3_qflex import export
-from sb3_qflex.collecting import CollectingAlgorithm
-from sb3_qflex.persistence import write_atomically
-from sb3_qflex.versions import describe_versions
+from sb3_qflex.common.off_policy import CollectingAlgorithm
+from sb3_qflex.common.persistence import write_atomically
+from sb3_qflex.common.versions import describe_versions
 
 if TYPE_CHECKING:
-    from sb3_qflex.qflex import QFlex  # the one class that is built on this one
+    from sb3_qflex.qflex.qflex import QFlex  # the one class that is built on this one
 
 SelfSaving = TypeVar("SelfSaving", bound="SavingAlgorithm")
 

@@ -8,8 +8,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 
-from sb3_qflex.flow import integrate
-from sb3_qflex.policies import QFlexPolicy
+from sb3_qflex.qflex.flow import integrate
+from sb3_qflex.qflex.policies import QFlexPolicy
 
 # Observations of a VecEnv -> actions of its action space, one for each environment.
 Act = Callable[[VecEnvObs], np.ndarray]

@@ -12,9 +12,9 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from sb3_qflex.analysis.actuators import actuator_names, groups
 from sb3_qflex.analysis.correlation import draw, mean_absolute, noise_correlation
 from sb3_qflex.analysis.partway import q_along
-from sb3_qflex.metrics import flow_diagnostics
-from sb3_qflex.qflex import QFlex
-from sb3_qflex.validation import check_count
+from sb3_qflex.common.validation import check_count
+from sb3_qflex.qflex.metrics import flow_diagnostics
+from sb3_qflex.qflex.qflex import QFlex
 
 PREFIX = "diagnostics"
 _PARTWAY = (0.25, 0.5, 0.75, 1.0)

@@ -26,8 +26,8 @@ from sb3_qflex.analysis.actuators import actuator_names, groups, same_group
 from sb3_qflex.analysis.arguments import add_states, load_one
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.states import repeat, visited_states
-from sb3_qflex.policies import QFlexPolicy
-from sb3_qflex.validation import check_count
+from sb3_qflex.common.validation import check_count
+from sb3_qflex.qflex.policies import QFlexPolicy
 
 
 @dataclass(frozen=True)

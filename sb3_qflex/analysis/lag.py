@@ -19,10 +19,10 @@ from sb3_qflex.analysis.arguments import add_states
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.states import select, visited_states
 from sb3_qflex.analysis.trained import Trained, load_all
-from sb3_qflex.metrics import flow_diagnostics
-from sb3_qflex.objectives import field_objective
-from sb3_qflex.policies import QFlexPolicy
-from sb3_qflex.qflex import QFlex
+from sb3_qflex.qflex.metrics import flow_diagnostics
+from sb3_qflex.qflex.objectives import field_objective
+from sb3_qflex.qflex.policies import QFlexPolicy
+from sb3_qflex.qflex.qflex import QFlex
 
 UPDATES = (0, 25, 50, 100, 200, 400, 800)
 TARGETS = "guided targets"

@@ -14,7 +14,7 @@ from sb3_qflex.analysis.arguments import add_episodes, add_states, load_one
 from sb3_qflex.analysis.episodes import draw_returns, paired_episodes, summarise
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.states import visited_states
-from sb3_qflex.policies import QFlexPolicy
+from sb3_qflex.qflex.policies import QFlexPolicy
 
 TIMES = (0.0, 0.25, 0.5, 0.75, 1.0)
 BASELINE = "t = 1"

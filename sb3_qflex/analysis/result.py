@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sb3_qflex.benchmark.machine import available_cores, describe_versions
-from sb3_qflex.benchmark.outputs import OutputFolder
-from sb3_qflex.benchmark.report import format_number, markdown_table
+from sb3_qflex.common.machine import available_cores, describe_versions
+from sb3_qflex.common.outputs import OutputFolder
+from sb3_qflex.speed.report import format_number, markdown_table
 
 _WRITTEN_BY = "python -m sb3_qflex.analysis"
 

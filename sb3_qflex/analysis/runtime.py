@@ -13,7 +13,7 @@ from stable_baselines3.common.monitor import LoadMonitorResultsError, load_resul
 from sb3_qflex.analysis.arguments import positive
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.trained import Trained, load_all
-from sb3_qflex.benchmark.timing import Schedule, Task, interleave
+from sb3_qflex.speed.timing import Schedule, Task, interleave
 
 
 def training_time(trained: Trained) -> tuple[int, float]:

@@ -21,7 +21,7 @@ from sb3_qflex.analysis.episodes import draw_returns, paired_episodes, summarise
 from sb3_qflex.analysis.exploration import mean_q
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.states import visited_states
-from sb3_qflex.policies import QFlexPolicy
+from sb3_qflex.qflex.policies import QFlexPolicy
 
 FLOW_STEPS = (1, 2, 5, 10, 20, 40)
 GUIDANCE_STEPS = (1, 5, 10, 20, 40)

@@ -7,7 +7,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 
 from sb3_qflex.analysis.acting import explorer
-from sb3_qflex.policies import QFlexPolicy
+from sb3_qflex.qflex.policies import QFlexPolicy
 
 #: Steps are taken for this many times the states that are kept: neighbouring states are alike.
 THINNING = 4

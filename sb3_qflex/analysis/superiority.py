@@ -17,7 +17,7 @@ from sb3_qflex.analysis.arguments import positive
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.states import visited_states
 from sb3_qflex.analysis.trained import ModelError, checkpoints, load, what_differs
-from sb3_qflex.metrics import flow_diagnostics
+from sb3_qflex.qflex.metrics import flow_diagnostics
 
 KEYS = ("flow_superiority", "q_source", "q_flow", "flow_displacement")
 _STEPS = "time/total_timesteps"

@@ -17,8 +17,8 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from sb3_qflex.policies import QFlexPolicy
-from sb3_qflex.qflex import QFlex
+from sb3_qflex.qflex.policies import QFlexPolicy
+from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.zoo.registration import register
 
 Wrapper = Callable[[gym.Env], gym.Env]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from sb3_qflex import validation
 from sb3_qflex.checkpoint.errors import CheckpointError
 from sb3_qflex.checkpoint.layout import CheckpointFolder
 from sb3_qflex.checkpoint.saving import Content, Lineage, save
 from sb3_qflex.checkpoint.signals import StopSignals
-from sb3_qflex.collecting import StopTrainingError
-from sb3_qflex.qflex import QFlex
+from sb3_qflex.common import validation
+from sb3_qflex.common.off_policy import StopTrainingError
+from sb3_qflex.qflex.qflex import QFlex
 
 logger = logging.getLogger(__name__)
 

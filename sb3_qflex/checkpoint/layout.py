@@ -25,7 +25,7 @@ from pathlib import Path
 
 from sb3_qflex.checkpoint.errors import CheckpointError
 from sb3_qflex.checkpoint.manifest import MANIFEST, Manifest
-from sb3_qflex.persistence import sync, write_atomically
+from sb3_qflex.common.persistence import sync, write_atomically
 
 KEPT = 2
 _MARKER, _LOCK, _SEGMENTS, _WRITING, _GENERATION = "checkpoint.json", "lock", "segments", ".writing-", "generation-"

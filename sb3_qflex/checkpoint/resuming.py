@@ -19,7 +19,7 @@ from sb3_qflex.checkpoint.randomness import set_random_states
 from sb3_qflex.checkpoint.rows import read_index, read_rows
 from sb3_qflex.checkpoint.saving import ENVIRONMENTS, MODEL, NORMALIZATION, REPLAY, STATE, Lineage
 from sb3_qflex.checkpoint.streams import cut_streams, relay
-from sb3_qflex.qflex import QFlex
+from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.vec_env.errors import NotSavableError
 
 AnyQFlex = TypeVar("AnyQFlex", bound=QFlex)

@@ -16,8 +16,8 @@ from sb3_qflex.checkpoint.layout import CheckpointFolder
 from sb3_qflex.checkpoint.manifest import MANIFEST, File, Manifest, Segment
 from sb3_qflex.checkpoint.randomness import get_random_states
 from sb3_qflex.checkpoint.rows import pieces, write_index, write_rows
-from sb3_qflex.persistence import sync
-from sb3_qflex.qflex import QFlex
+from sb3_qflex.common.persistence import sync
+from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.vec_env.errors import NotSavableError
 
 MODEL, STATE, NORMALIZATION, ENVIRONMENTS, REPLAY = (

@@ -3,7 +3,7 @@
 import torch as th
 from torch.nn import functional as F
 
-from sb3_qflex.guidance import smallest
+from sb3_qflex.qflex.guidance import smallest
 
 
 def bellman_target(

@@ -4,7 +4,7 @@ import os
 import platform
 from pathlib import Path
 
-from sb3_qflex.versions import describe_versions as describe_versions
+from sb3_qflex.common.versions import describe_versions as describe_versions
 
 
 def available_cores() -> int:

@@ -11,8 +11,8 @@ from typing import Any
 
 from stable_baselines3.common.save_util import open_path
 
-from sb3_qflex.validation import UnsupportedError
-from sb3_qflex.versions import warn_about_differences
+from sb3_qflex.common.validation import UnsupportedError
+from sb3_qflex.common.versions import warn_about_differences
 
 #: What each file of QFlex has; the velocity field is what other algorithms of SB3 lack.
 _MEMBERS = ("data", "policy.pth", "actor.optimizer.pth", "critic.optimizer.pth", "field.optimizer.pth")

@@ -14,8 +14,8 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 from torch.distributions import Normal
 
-from sb3_qflex.batch_renorm import BatchRenorm
-from sb3_qflex.training_pass import TrainingPass
+from sb3_qflex.common.batch_renorm import BatchRenorm
+from sb3_qflex.common.fast.training_pass import TrainingPass
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 

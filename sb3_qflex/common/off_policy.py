@@ -17,8 +17,8 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFr
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.patch_gym import _patch_env
 
-from sb3_qflex import replay, validation
-from sb3_qflex.vec_env.bad_states import BadStateGuard, guard
+from sb3_qflex.common import replay, validation
+from sb3_qflex.common.bad_states import BadStateGuard, guard
 
 if TYPE_CHECKING:
     from sb3_qflex.checkpoint.saving import Lineage

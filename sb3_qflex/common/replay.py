@@ -9,8 +9,8 @@ from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
-from sb3_qflex.memory import check_buffer_memory
-from sb3_qflex.validation import UnsupportedError, check_count
+from sb3_qflex.common.memory import check_buffer_memory
+from sb3_qflex.common.validation import UnsupportedError, check_count
 
 
 def replay_buffer_class(

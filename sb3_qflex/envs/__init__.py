@@ -6,8 +6,8 @@ simulator; ``python -m sb3_qflex.envs`` lists the ids and says which can be made
 
 from typing import TYPE_CHECKING
 
+from sb3_qflex.common.lazy import lazy_names
 from sb3_qflex.envs.catalogue import CATALOGUE, register_envs
-from sb3_qflex.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sb3_qflex.envs.planar_chain import PlanarChain

@@ -73,9 +73,9 @@ def benchmark(entries: Sequence[Entry], chosen: argparse.Namespace, command: str
     :param command: The command line
     :return: Exit code
     """
-    from sb3_qflex.benchmark.outputs import OutputFolder
-    from sb3_qflex.benchmark.report import to_dict, to_markdown
-    from sb3_qflex.envs.benchmark import measure
+    from sb3_qflex.common.outputs import OutputFolder
+    from sb3_qflex.speed.environments import measure
+    from sb3_qflex.speed.report import to_dict, to_markdown
 
     folder = OutputFolder(chosen.out, STEM) if chosen.out else None
     try:

@@ -6,7 +6,7 @@ Public names are loaded on first use: onnx is optional, and the policy file need
 
 from typing import TYPE_CHECKING
 
-from sb3_qflex.lazy import lazy_names
+from sb3_qflex.common.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sb3_qflex.export.myochallenge import export_myochallenge

@@ -12,7 +12,7 @@ from sb3_qflex.export.myochallenge import export_myochallenge
 from sb3_qflex.export.observations import load_vec_normalize
 from sb3_qflex.export.onnx_file import export_onnx
 from sb3_qflex.export.torchscript import export_torchscript
-from sb3_qflex.qflex import QFlex
+from sb3_qflex.qflex.qflex import QFlex
 
 #: RL Zoo's name of the statistics.
 _VEC_NORMALIZE = "vecnormalize.pkl"

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sb3_qflex.common.persistence import write_atomically
 from sb3_qflex.export.onnx_file import export_onnx
-from sb3_qflex.persistence import write_atomically
-from sb3_qflex.qflex import QFlex
+from sb3_qflex.qflex.qflex import QFlex
 
 POLICY, METADATA = "policy.onnx", "metadata.json"
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch as th
 from torch import nn
 
-from sb3_qflex.batch_renorm import BatchRenorm
-from sb3_qflex.folding import Affine
-from sb3_qflex.validation import UnsupportedError
+from sb3_qflex.common.batch_renorm import BatchRenorm
+from sb3_qflex.common.fast.folding import Affine
+from sb3_qflex.common.validation import UnsupportedError
 
 #: Activations that every export format knows, by the name that the policy file has for them.
 ACTIVATIONS: dict[str, type[nn.Module]] = {

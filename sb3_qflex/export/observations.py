@@ -13,7 +13,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Combine
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
-from sb3_qflex.validation import UnsupportedError
+from sb3_qflex.common.validation import UnsupportedError
 
 #: Name of the one input of observations that are no Dict.
 OBS = "obs"

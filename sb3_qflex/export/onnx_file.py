@@ -5,9 +5,9 @@ from typing import Any
 
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_qflex.common.persistence import write_atomically
 from sb3_qflex.export.prepare import prepare
-from sb3_qflex.persistence import write_atomically
-from sb3_qflex.qflex import QFlex
+from sb3_qflex.qflex.qflex import QFlex
 
 
 def export_onnx(

@@ -17,11 +17,11 @@ import torch as th
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from sb3_qflex.common.networks import LOG_STD_MAX, LOG_STD_MIN
+from sb3_qflex.common.validation import UnsupportedError
 from sb3_qflex.export.networks import ExportedMLP
 from sb3_qflex.export.observations import Extractor, InputEncoder
 from sb3_qflex.export.policy_module import BoxScale, ExportedPolicy
-from sb3_qflex.networks import LOG_STD_MAX, LOG_STD_MIN
-from sb3_qflex.validation import UnsupportedError
 
 OPSET = 17
 #: Of the file format that came with opset 17, so that runtimes of its age read the file.

@@ -6,11 +6,11 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
+from sb3_qflex.common.validation import UnsupportedError, check_choice
 from sb3_qflex.export.networks import ACTIVATIONS
 from sb3_qflex.export.observations import PLAIN_EXTRACTORS
 from sb3_qflex.export.space_json import space_from_json, space_to_json
-from sb3_qflex.policies import MultiInputPolicy, QFlexPolicy
-from sb3_qflex.validation import UnsupportedError, check_choice
+from sb3_qflex.qflex.policies import MultiInputPolicy, QFlexPolicy
 
 AnyPolicy = TypeVar("AnyPolicy", bound=QFlexPolicy)
 

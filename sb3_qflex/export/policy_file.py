@@ -20,11 +20,11 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from sb3_qflex.common.persistence import write_atomically
 from sb3_qflex.export.observations import OBS, check_statistics, statistics
 from sb3_qflex.export.policy_config import config_to_json, policy_from_config
 from sb3_qflex.export.versions import versions
-from sb3_qflex.persistence import write_atomically
-from sb3_qflex.policies import QFlexPolicy
+from sb3_qflex.qflex.policies import QFlexPolicy
 
 SUFFIX = ".safetensors"
 #: Key of the file's header, and version of what it has there.

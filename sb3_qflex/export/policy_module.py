@@ -8,12 +8,12 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
-from sb3_qflex import validation
+from sb3_qflex.common import validation
+from sb3_qflex.common.networks import SourceActor
+from sb3_qflex.common.validation import UnsupportedError
 from sb3_qflex.export.networks import ExportedMLP
 from sb3_qflex.export.observations import Extractor, InputEncoder, input_encoders
-from sb3_qflex.networks import SourceActor
-from sb3_qflex.policies import QFlexPolicy
-from sb3_qflex.validation import UnsupportedError
+from sb3_qflex.qflex.policies import QFlexPolicy
 
 
 class BoxScale(nn.Module):

@@ -9,7 +9,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from sb3_qflex.export.observations import load_vec_normalize
 from sb3_qflex.export.policy_module import ExportedPolicy
 from sb3_qflex.export.versions import versions
-from sb3_qflex.qflex import QFlex
+from sb3_qflex.qflex.qflex import QFlex
 
 
 class Prepared(NamedTuple):

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch as th
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_qflex.common.persistence import write_atomically
+from sb3_qflex.common.validation import UnsupportedError
 from sb3_qflex.export.policy_module import ExportedPolicy
 from sb3_qflex.export.prepare import prepare
-from sb3_qflex.persistence import write_atomically
-from sb3_qflex.qflex import QFlex
-from sb3_qflex.validation import UnsupportedError
+from sb3_qflex.qflex.qflex import QFlex
 
 #: Name of the extra file with the metadata, for ``torch.jit.load(..., _extra_files=...)``.
 METADATA = "metadata.json"

@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
 from sb3_qflex import __version__
 from sb3_qflex.hub.card import Evaluation, Shared, model_card
-from sb3_qflex.qflex import QFlex
+from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.run_report.files import RunFiles, read_run
 from sb3_qflex.run_report.page import write_page
 from sb3_qflex.watch.subject import Subject

@@ -5,8 +5,8 @@ from typing import Any
 import torch as th
 from stable_baselines3.common.type_aliases import PyTorchObs
 
-from sb3_qflex.guidance import smallest
-from sb3_qflex.policies import QFlexPolicy
+from sb3_qflex.qflex.guidance import smallest
+from sb3_qflex.qflex.policies import QFlexPolicy
 
 #: Gradient steps between two computations of the diagnostics, at least: they take two thirds of an update, and with
 #: dozens of environments some episodes end, and SB3 dumps, at almost every step.

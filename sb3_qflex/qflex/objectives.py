@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import torch as th
 from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples
 
-from sb3_qflex import losses
-from sb3_qflex.flow import straight_path
-from sb3_qflex.policies import QFlexPolicy
+from sb3_qflex.common import losses
+from sb3_qflex.qflex.flow import straight_path
+from sb3_qflex.qflex.policies import QFlexPolicy
 
 
 @contextmanager

@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 from stable_baselines3.common.type_aliases import TrainFreq
 
-from sb3_qflex import validation
-from sb3_qflex.policies import QFlexPolicy
-from sb3_qflex.replay import check_replay_buffer
+from sb3_qflex.common import validation
+from sb3_qflex.common.replay import check_replay_buffer
+from sb3_qflex.qflex.policies import QFlexPolicy
 
 if TYPE_CHECKING:
-    from sb3_qflex.qflex import QFlex
+    from sb3_qflex.qflex.qflex import QFlex
 
 # Arguments of the policy that QFlex passes itself.
 _OWN_POLICY_ARGUMENTS = (

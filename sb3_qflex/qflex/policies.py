@@ -11,14 +11,22 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Combine
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from sb3_qflex import validation
+from sb3_qflex.common import validation
+from sb3_qflex.common.fast.fold_cache import FoldCache, mark_as_modified
+from sb3_qflex.common.fast.folding import FoldedMLP, differentiable_min_q, folded_q_gradient, folded_velocity
+from sb3_qflex.common.fast.single_observation import integrate_single, is_single, propagate_single
+from sb3_qflex.common.networks import Critics, SourceActor, VelocityField, squash
 from sb3_qflex.export.shareable import ShareablePolicy
-from sb3_qflex.flow import Velocity, integrate
-from sb3_qflex.fold_cache import FoldCache, mark_as_modified
-from sb3_qflex.folding import FoldedMLP, differentiable_min_q, folded_q_gradient, folded_velocity
-from sb3_qflex.guidance import RMS_DECAY, Guidance, QGradient, ascend, min_q_gradient, rms_preconditioner, smallest
-from sb3_qflex.networks import Critics, SourceActor, VelocityField, squash
-from sb3_qflex.single_observation import integrate_single, is_single, propagate_single
+from sb3_qflex.qflex.flow import Velocity, integrate
+from sb3_qflex.qflex.guidance import (
+    RMS_DECAY,
+    Guidance,
+    QGradient,
+    ascend,
+    min_q_gradient,
+    rms_preconditioner,
+    smallest,
+)
 
 DEFAULT_NET_ARCH = [256, 256, 256]
 

@@ -15,16 +15,16 @@ from stable_baselines3.common.type_aliases import (
     TensorDict,
 )
 
-from sb3_qflex import validation
-from sb3_qflex.guard import LearnerGuard, QBound
-from sb3_qflex.loading import opened_model
-from sb3_qflex.losses import temperature_loss
-from sb3_qflex.metrics import TrainingLog
-from sb3_qflex.networks import Critics, SourceActor, VelocityField
-from sb3_qflex.objectives import critic_objective, field_objective, source_objective
-from sb3_qflex.options import check_options
-from sb3_qflex.policies import MlpPolicy, MultiInputPolicy, QFlexPolicy
-from sb3_qflex.saving import SavingAlgorithm
+from sb3_qflex.algorithm import SavingAlgorithm
+from sb3_qflex.common import validation
+from sb3_qflex.common.guard import LearnerGuard, QBound
+from sb3_qflex.common.losses import temperature_loss
+from sb3_qflex.common.model_file import opened_model
+from sb3_qflex.common.networks import Critics, SourceActor, VelocityField
+from sb3_qflex.qflex.metrics import TrainingLog
+from sb3_qflex.qflex.objectives import critic_objective, field_objective, source_objective
+from sb3_qflex.qflex.options import check_options
+from sb3_qflex.qflex.policies import MlpPolicy, MultiInputPolicy, QFlexPolicy
 
 SelfQFlex = TypeVar("SelfQFlex", bound="QFlex")
 

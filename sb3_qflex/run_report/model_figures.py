@@ -10,7 +10,7 @@ from sb3_qflex.analysis import correlation, energy
 from sb3_qflex.analysis.actuators import actuator_names, groups
 from sb3_qflex.analysis.states import visited_states
 from sb3_qflex.analysis.trained import Trained, load
-from sb3_qflex.qflex import QFlex
+from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.run_report.figures import Picture, to_data_uri
 
 #: Source samples at each state, for the correlation of their deviations.

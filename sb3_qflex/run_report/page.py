@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from sb3_qflex import __version__
-from sb3_qflex.benchmark.report import format_number
 from sb3_qflex.run_report.figures import Picture, of_training
 from sb3_qflex.run_report.files import RunFiles
 from sb3_qflex.run_report.model_figures import OfModel
+from sb3_qflex.speed.report import format_number
 from sb3_qflex.zoo.curves import WINDOW
 
 _STYLE = """

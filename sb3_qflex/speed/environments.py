@@ -10,10 +10,10 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from sb3_qflex.benchmark.machine import describe_machine, describe_versions
-from sb3_qflex.benchmark.measurement import Section
-from sb3_qflex.benchmark.report import Report
+from sb3_qflex.common.machine import describe_machine, describe_versions
 from sb3_qflex.envs.catalogue import CATALOGUE, Entry
+from sb3_qflex.speed.measurement import Section
+from sb3_qflex.speed.report import Report
 
 CHUNK = 25  # steps, after which it is MuJoCo's turn: a disturbance of the machine meets both
 FURTHER = 8  # environments made besides the first one

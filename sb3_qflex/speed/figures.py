@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sb3_qflex.benchmark.loop_timer import PARTS
-from sb3_qflex.benchmark.measurement import Measurement, Section
+from sb3_qflex.speed.loop_timer import PARTS
+from sb3_qflex.speed.measurement import Measurement, Section
 
 #: What the bar charts show of a section, all of one unit.
 _BARS = {

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch as th
 
-from sb3_qflex.benchmark.timing import Task
+from sb3_qflex.speed.timing import Task
 
 #: Edge of a cube large enough for the peak, and the shape of a batch in the hidden layers.
 _EDGES = (1024, 256)

@@ -7,7 +7,7 @@ from typing import Any
 
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from sb3_qflex.benchmark.timing import Clock
+from sb3_qflex.speed.timing import Clock
 
 #: Methods of the loop by the part that they are; none of them calls another. "environment" is ``VecEnv.step``.
 METHODS = {"acting": "_sample_action", "buffer": "_store_transition", "update": "train"}

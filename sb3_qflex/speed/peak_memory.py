@@ -14,16 +14,16 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from sb3_qflex.benchmark import workloads
-from sb3_qflex.benchmark.flops import Problem
-from sb3_qflex.benchmark.settings import BATCH_SIZE
+from sb3_qflex.speed import workloads
+from sb3_qflex.speed.flops import Problem
+from sb3_qflex.speed.settings import BATCH_SIZE
 
 ALGORITHMS: dict[str, Callable[..., OffPolicyAlgorithm]] = {
     "QFlex": workloads.qflex,
     "CrossQ": workloads.crossq,
     "SAC": workloads.sac,
 }
-_MODULE = "sb3_qflex.benchmark.peak_memory"
+_MODULE = "sb3_qflex.speed.peak_memory"
 #: Small, so that its own making does not set the peak.
 _TRANSITIONS = 1024
 _N_ENVS = 80

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sb3_qflex.benchmark.measurement import Measurement, Section
+from sb3_qflex.speed.measurement import Measurement, Section
 
 
 @dataclass(frozen=True)

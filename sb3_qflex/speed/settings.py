@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from sb3_qflex.benchmark.flops import Problem
-from sb3_qflex.benchmark.timing import Schedule
+from sb3_qflex.speed.flops import Problem
+from sb3_qflex.speed.timing import Schedule
 
 BATCH_SIZE = 256
 #: N and K of the paper, but where a row varies them.

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch as th
 
-from sb3_qflex.benchmark import figures
-from sb3_qflex.benchmark.machine import available_cores, describe_machine
-from sb3_qflex.benchmark.measurement import Section
-from sb3_qflex.benchmark.outputs import OutputFolder
-from sb3_qflex.benchmark.report import Report, to_csv, to_dict, to_markdown
-from sb3_qflex.benchmark.rows import ROWS
-from sb3_qflex.benchmark.settings import Settings, full, quick
-from sb3_qflex.versions import describe_versions
+from sb3_qflex.common.machine import available_cores, describe_machine
+from sb3_qflex.common.outputs import OutputFolder
+from sb3_qflex.common.versions import describe_versions
+from sb3_qflex.speed import figures
+from sb3_qflex.speed.measurement import Section
+from sb3_qflex.speed.report import Report, to_csv, to_dict, to_markdown
+from sb3_qflex.speed.rows import ROWS
+from sb3_qflex.speed.settings import Settings, full, quick
 
 _COMMAND = "python -m sb3_qflex.benchmark speed"
 

@@ -15,8 +15,8 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sb3_qflex import QFlex, QFlexPolicy
-from sb3_qflex.benchmark.flops import Problem
-from sb3_qflex.benchmark.settings import BATCH_SIZE
+from sb3_qflex.speed.flops import Problem
+from sb3_qflex.speed.settings import BATCH_SIZE
 
 #: Larger than caches, as the buffer of a real run is.
 _BUFFER_BYTES = 128 * 2**20

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sb3_qflex.benchmark.machine import available_cores
-from sb3_qflex.benchmark.speed import positive_integer
-from sb3_qflex.benchmark.study.definition import Study, StudyError, load_study, packaged_studies
-from sb3_qflex.benchmark.study.joining import reported
-from sb3_qflex.benchmark.study.lock import locked
-from sb3_qflex.benchmark.study.plan import Plan, plan_runs
-from sb3_qflex.benchmark.study.run_folder import RunFolder
-from sb3_qflex.benchmark.study.runner import Runner
+from sb3_qflex.common.machine import available_cores
+from sb3_qflex.speed.speed import positive_integer
+from sb3_qflex.studies.definition import Study, StudyError, load_study, packaged_studies
+from sb3_qflex.studies.joining import reported
+from sb3_qflex.studies.lock import locked
+from sb3_qflex.studies.plan import Plan, plan_runs
+from sb3_qflex.studies.run_folder import RunFolder
+from sb3_qflex.studies.runner import Runner
 
 
 def run_study(argv: Sequence[str]) -> None:
@@ -58,7 +58,7 @@ def _runner(runs: Sequence[RunFolder], jobs: int | None, on_ray: bool) -> Runner
     if not on_ray:
         return Runner(runs, jobs or available_cores())
     try:
-        from sb3_qflex.benchmark.study.ray_queue import RayExecution, cluster_cores
+        from sb3_qflex.studies.ray_queue import RayExecution, cluster_cores
     except ImportError as error:
         raise StudyError(str(error)) from error
     return Runner(runs, jobs or cluster_cores(), RayExecution)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-PACKAGED = Path(__file__).parents[1] / "studies"
+PACKAGED = Path(__file__).with_name("catalogue")
 #: Above this number of evaluation environments nothing is gained.
 _MOST_ENVIRONMENTS = 10
 

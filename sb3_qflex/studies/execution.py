@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sb3_qflex.benchmark.study.provenance import provenance
-from sb3_qflex.benchmark.study.run_folder import IncompleteRunError, RunFolder
+from sb3_qflex.studies.provenance import provenance
+from sb3_qflex.studies.run_folder import IncompleteRunError, RunFolder
 from sb3_qflex.zoo.compare import failure, one_thread_environment
 
 _CHILD = Path(__file__).with_name("child.py")

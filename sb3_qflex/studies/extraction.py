@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.monitor import load_results
 
-from sb3_qflex.benchmark.study.run_checkpoint import monitors_before
-from sb3_qflex.benchmark.study.run_folder import RunFolder
+from sb3_qflex.studies.run_checkpoint import monitors_before
+from sb3_qflex.studies.run_folder import RunFolder
 
 RUNS, EVALUATIONS, TRAINING, SETTINGS = "runs.csv", "evaluations.csv", "training.csv", "settings.json"
 #: Parts of the budget over which training returns are averaged.

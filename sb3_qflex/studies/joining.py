@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sb3_qflex.benchmark.study.definition import StudyError
-from sb3_qflex.benchmark.study.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING, to_csv
-from sb3_qflex.benchmark.study.plan import Plan, differences
-from sb3_qflex.benchmark.study.results import csv_rows, run_key
+from sb3_qflex.studies.definition import StudyError
+from sb3_qflex.studies.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING, to_csv
+from sb3_qflex.studies.plan import Plan, differences
+from sb3_qflex.studies.results import csv_rows, run_key
 
 
 def join(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sb3_qflex.benchmark.study.definition import StudyError
+from sb3_qflex.studies.definition import StudyError
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from sb3_qflex.benchmark.study.definition import Study, Task, folder_name
-from sb3_qflex.benchmark.study.extraction import BINS
-from sb3_qflex.benchmark.study.results import Curve, Results, RunResult, by_system
-from sb3_qflex.benchmark.study.statistics import Estimate, interquartile_mean
+from sb3_qflex.studies.definition import Study, Task, folder_name
+from sb3_qflex.studies.extraction import BINS
+from sb3_qflex.studies.results import Curve, Results, RunResult, by_system
+from sb3_qflex.studies.statistics import Estimate, interquartile_mean
 
 LEGEND_WIDTH = 170  # small letters across a figure, 8 of them for the line before each name
 

@@ -5,9 +5,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from sb3_qflex.benchmark.machine import describe_machine, describe_versions
+from sb3_qflex.common.machine import describe_machine, describe_versions
 
-_CODE = Path(__file__).parents[2]
+_CODE = Path(__file__).parents[1]
 
 
 def provenance() -> dict[str, Any]:

@@ -8,8 +8,8 @@ try:
 except ImportError as error:  # pragma: no cover
     raise ImportError("--ray needs Ray: pip install 'sb3-qflex[ray]'") from error
 
-from sb3_qflex.benchmark.study.execution import Execution
-from sb3_qflex.benchmark.study.run_folder import RunFolder
+from sb3_qflex.studies.execution import Execution
+from sb3_qflex.studies.run_folder import RunFolder
 
 
 def cluster_cores() -> int:

@@ -5,13 +5,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sb3_qflex.benchmark.outputs import OutputFolder
-from sb3_qflex.benchmark.study.definition import Study, StudyError, load_study, packaged_studies
-from sb3_qflex.benchmark.study.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING, extract
-from sb3_qflex.benchmark.study.joining import join
-from sb3_qflex.benchmark.study.plan import plan_runs
-from sb3_qflex.benchmark.study.results import read_results
-from sb3_qflex.benchmark.study.run_folder import RunFolder
+from sb3_qflex.common.outputs import OutputFolder
+from sb3_qflex.studies.definition import Study, StudyError, load_study, packaged_studies
+from sb3_qflex.studies.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING, extract
+from sb3_qflex.studies.joining import join
+from sb3_qflex.studies.plan import plan_runs
+from sb3_qflex.studies.results import read_results
+from sb3_qflex.studies.run_folder import RunFolder
 
 REPORT = "report.md"
 _DATA = (RUNS, EVALUATIONS, TRAINING, SETTINGS)
@@ -47,8 +47,8 @@ def write_report(study: Study, out: Path, runs: Path | None = None) -> list[Path
     if not results.runs:
         raise StudyError(f"no run of {study.name} is finished: python -m sb3_qflex.benchmark run {study.name}")
     # rliable is an extra, which running a study does not need.
-    from sb3_qflex.benchmark.study.pictures import draw_study
-    from sb3_qflex.benchmark.study.tables import to_markdown
+    from sb3_qflex.studies.pictures import draw_study
+    from sb3_qflex.studies.tables import to_markdown
 
     pictures = draw_study(results)
     markdown = to_markdown(results, {task: name for task, (name, _) in pictures.items()})

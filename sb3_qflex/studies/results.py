@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sb3_qflex.benchmark.study.definition import Study, StudyError, Task
-from sb3_qflex.benchmark.study.extraction import EVALUATIONS, RUNS, TRAINING
-from sb3_qflex.benchmark.study.plan import plan_runs
+from sb3_qflex.studies.definition import Study, StudyError, Task
+from sb3_qflex.studies.extraction import EVALUATIONS, RUNS, TRAINING
+from sb3_qflex.studies.plan import plan_runs
 
 Curve = NDArray[np.float64]
 #: Part of the budget at its end over which "final" returns are averaged.

@@ -12,11 +12,11 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 
-from sb3_qflex.benchmark.study.definition import StudyError
-from sb3_qflex.benchmark.study.recorder import RunRecorder, all_callbacks
-from sb3_qflex.benchmark.study.run_folder import CHECKPOINTS
-from sb3_qflex.benchmark.study.training_state import go_on, restore_training, save_training, states_if_savable
-from sb3_qflex.persistence import sync
+from sb3_qflex.common.persistence import sync
+from sb3_qflex.studies.definition import StudyError
+from sb3_qflex.studies.recorder import RunRecorder, all_callbacks
+from sb3_qflex.studies.run_folder import CHECKPOINTS
+from sb3_qflex.studies.training_state import go_on, restore_training, save_training, states_if_savable
 
 _CALLBACKS, _KEPT, _WRITING, _STEPS = "callbacks.pkl", "kept", ".writing", "steps-"
 #: Files of RL Zoo's folder that training adds to.

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from sb3_qflex.benchmark.study.definition import StudyError
-from sb3_qflex.benchmark.study.files import read_json, write_json, write_whole
-from sb3_qflex.benchmark.study.plan import Plan, differences
+from sb3_qflex.studies.definition import StudyError
+from sb3_qflex.studies.files import read_json, write_json, write_whole
+from sb3_qflex.studies.plan import Plan, differences
 
 DONE = "done.json"
 #: Folder of the checkpoints that a run in progress takes.

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from sb3_qflex.benchmark.study.execution import Execution
-from sb3_qflex.benchmark.study.progress import ProgressLine, describe, seconds_left, seconds_taken
-from sb3_qflex.benchmark.study.run_folder import RunFolder
+from sb3_qflex.studies.execution import Execution
+from sb3_qflex.studies.progress import ProgressLine, describe, seconds_left, seconds_taken
+from sb3_qflex.studies.run_folder import RunFolder
 
 #: Seconds between two looks at the processes.
 _PAUSE = 0.5
 
 
 class Executing(Protocol):
-    """A run in progress, like :class:`~sb3_qflex.benchmark.study.execution.Execution`."""
+    """A run in progress, like :class:`~sb3_qflex.studies.execution.Execution`."""
 
     run: RunFolder
 

@@ -6,12 +6,12 @@ from functools import partial
 
 import numpy as np
 
-from sb3_qflex.benchmark.loop_timer import PARTS
-from sb3_qflex.benchmark.report import format_number, markdown_table
-from sb3_qflex.benchmark.study.definition import Study, Task
-from sb3_qflex.benchmark.study.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING
-from sb3_qflex.benchmark.study.results import Results, RunResult, by_system
-from sb3_qflex.benchmark.study.statistics import FEWEST_RUNS, Estimate, improvement, interquartile_mean
+from sb3_qflex.speed.loop_timer import PARTS
+from sb3_qflex.speed.report import format_number, markdown_table
+from sb3_qflex.studies.definition import Study, Task
+from sb3_qflex.studies.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING
+from sb3_qflex.studies.results import Results, RunResult, by_system
+from sb3_qflex.studies.statistics import FEWEST_RUNS, Estimate, improvement, interquartile_mean
 
 _SPLIT = (*PARTS[:-1], "evaluation", "other")
 _READING = (

@@ -7,18 +7,18 @@ would bring torch into it.
 
 from typing import TYPE_CHECKING
 
-from sb3_qflex.lazy import lazy_names
+from sb3_qflex.common.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from sb3_qflex.vec_env.bad_states import BadStateError, BadStateGuard
+    from sb3_qflex.common.bad_states import BadStateError, BadStateGuard
     from sb3_qflex.vec_env.errors import WorkerDiedError, WorkerError
     from sb3_qflex.vec_env.worker_vec_env import WorkerVecEnv
 
 __all__ = ["BadStateError", "BadStateGuard", "WorkerDiedError", "WorkerError", "WorkerVecEnv"]
 
 _HOME = {
-    "BadStateError": "sb3_qflex.vec_env.bad_states",
-    "BadStateGuard": "sb3_qflex.vec_env.bad_states",
+    "BadStateError": "sb3_qflex.common.bad_states",
+    "BadStateGuard": "sb3_qflex.common.bad_states",
     "WorkerVecEnv": "sb3_qflex.vec_env.worker_vec_env",
     "WorkerDiedError": "sb3_qflex.vec_env.errors",
     "WorkerError": "sb3_qflex.vec_env.errors",

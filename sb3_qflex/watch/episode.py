@@ -9,7 +9,7 @@ import torch as th
 from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import PyTorchObs
 
-from sb3_qflex.policies import QFlexPolicy
+from sb3_qflex.qflex.policies import QFlexPolicy
 from sb3_qflex.watch.subject import Subject
 
 

@@ -8,7 +8,7 @@ import gymnasium as gym
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from sb3_qflex.analysis.trained import ModelError, load
-from sb3_qflex.qflex import QFlex
+from sb3_qflex.qflex.qflex import QFlex
 
 
 @dataclass(frozen=True)

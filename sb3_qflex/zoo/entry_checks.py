@@ -14,7 +14,7 @@ from typing import Any
 import torch as th
 import yaml
 
-from sb3_qflex import validation
+from sb3_qflex.common import validation
 
 
 def _is_count(value: Any) -> bool:
@@ -172,6 +172,6 @@ def checking(read_hyperparameters: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _qflex_arguments() -> list[str]:
-    from sb3_qflex.qflex import QFlex
+    from sb3_qflex.qflex.qflex import QFlex
 
     return [name for name in inspect.signature(QFlex.__init__).parameters if name not in ("self", "env", "unknown")]

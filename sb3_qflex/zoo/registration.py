@@ -11,10 +11,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-from sb3_qflex.vec_env.zoo import extend_manager
 from sb3_qflex.zoo.entry_checks import checking
 from sb3_qflex.zoo.hyperparameters import with_our_files
 from sb3_qflex.zoo.progress import keep_progress
+from sb3_qflex.zoo.vec_env import extend_manager
 
 #: Packages that put environment ids into Gymnasium's registry, and the function that does it (importing is enough
 #: where there is none).
@@ -37,7 +37,7 @@ def extend(module: ModuleType) -> None:
 
 
 def _add_algorithm(utils: ModuleType) -> None:
-    from sb3_qflex.qflex import QFlex
+    from sb3_qflex.qflex.qflex import QFlex
 
     utils.ALGOS.setdefault("qflex", QFlex)
 

@@ -3,7 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from small_models import BoxEnv, assert_same, bit_flipping, parameters, small_model
+from helpers.small_models import BoxEnv, assert_same, bit_flipping, parameters, small_model
 from stable_baselines3 import SAC
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import SubprocVecEnv

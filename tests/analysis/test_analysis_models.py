@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch as th
 import yaml
-from small_models import assert_same, parameters, small_model
+from helpers.small_models import assert_same, parameters, small_model
 from stable_baselines3 import SAC
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize

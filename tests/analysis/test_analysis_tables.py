@@ -12,7 +12,7 @@ from sb3_qflex.analysis.energy import match_by_return
 from sb3_qflex.analysis.episodes import summarise
 from sb3_qflex.analysis.partway import steps_at
 from sb3_qflex.analysis.superiority import from_progress
-from sb3_qflex.flow import integrate
+from sb3_qflex.qflex.flow import integrate
 
 
 def test_part_way_is_the_beginning_of_the_flow():

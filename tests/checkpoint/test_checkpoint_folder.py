@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_models import BoxEnv, small_model
+from helpers.small_models import BoxEnv, small_model
 from stable_baselines3 import SAC
 
 from sb3_qflex import CheckpointError, QFlex, TrainingCheckpoint

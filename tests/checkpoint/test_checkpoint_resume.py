@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoint_samples import BreakOff, assert_equal, everything
-from small_models import BoxEnv, ReachEnv, small_model
+from helpers.checkpoint_samples import BreakOff, assert_equal, everything
+from helpers.small_models import BoxEnv, ReachEnv, small_model
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.callbacks import StopTrainingOnMaxEpisodes
 from stable_baselines3.common.env_util import make_vec_env

@@ -6,19 +6,17 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
-from checkpoint_samples import assert_equal, everything
-from small_models import small_model
+from helpers.checkpoint_samples import assert_equal, everything
+from helpers.places import ROOT
+from helpers.small_models import small_model
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_qflex import QFlex, TrainingCheckpoint
 from sb3_qflex.envs.planar_chain_vec import PlanarChainVecEnv
 from sb3_qflex.vec_env import WorkerVecEnv
-
-ROOT = Path(__file__).parents[1]
 
 
 class Signal(BaseCallback):
@@ -114,7 +112,7 @@ def test_workers_outlive_a_signal_to_the_whole_group(tmp_path, python_handlers):
 def test_killed_at_random_moments(tmp_path):
     out = tmp_path / "kills.json"
     path = os.pathsep.join([str(ROOT), *sys.path])
-    command = [sys.executable, str(ROOT / "tests/inject_kills.py"), "--kills", "3", "--out", str(out)]
+    command = [sys.executable, str(ROOT / "tests/robustness/inject_kills.py"), "--kills", "3", "--out", str(out)]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": path}, timeout=500)
     row = json.loads(out.read_text())
     assert row["count"] == 3

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from small_models import BoxEnv, assert_same, bit_flipping, parameters, small_model
+from helpers.small_models import BoxEnv, assert_same, bit_flipping, parameters, small_model
 from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.sac.policies import SACPolicy
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
-from small_models import BoxEnv, small_model
+from helpers.small_models import BoxEnv, small_model
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import KVWriter, Logger
@@ -15,9 +15,9 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecNormalize
 
 from sb3_qflex import QFlex
+from sb3_qflex.common.bad_states import FREE_BAD_STATES, guard
 from sb3_qflex.envs.planar_chain_vec import PlanarChainVecEnv
 from sb3_qflex.vec_env import BadStateError, BadStateGuard, WorkerVecEnv
-from sb3_qflex.vec_env.bad_states import FREE_BAD_STATES, guard
 
 ACTIONS = np.zeros((3, 2), np.float32)
 DICT = spaces.Dict({"a": spaces.Box(-1.0, 1.0, (2,)), "n": spaces.Discrete(3)})

@@ -4,7 +4,7 @@ import pytest
 import torch as th
 from sb3_contrib.common.torch_layers import BatchRenorm1d
 
-from sb3_qflex.batch_renorm import BatchRenorm
+from sb3_qflex.common.batch_renorm import BatchRenorm
 
 
 def batches(n: int, features: int = 3, seed: int = 0) -> list[th.Tensor]:

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from checkpoint_samples import assert_equal, everything
-from small_models import small_model
+from helpers.checkpoint_samples import assert_equal, everything
+from helpers.small_models import small_model
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 

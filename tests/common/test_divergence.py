@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch as th
-from small_models import BoxEnv, small_model
+from helpers.small_models import BoxEnv, small_model
 
 from sb3_qflex import QFlex
-from sb3_qflex.guard import LearnerGuard, QBound
+from sb3_qflex.common.guard import LearnerGuard, QBound
 
 
 def inflate(model: QFlex, factor: float) -> None:

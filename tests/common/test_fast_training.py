@@ -8,9 +8,9 @@ import torch as th
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from sb3_qflex import QFlex
-from sb3_qflex.benchmark.flops import Problem
-from sb3_qflex.benchmark.workloads import filled_buffer, plain_path, qflex
 from sb3_qflex.envs.planar_chain_vec import PlanarChainVecEnv
+from sb3_qflex.speed.flops import Problem
+from sb3_qflex.speed.workloads import filled_buffer, plain_path, qflex
 
 PROBLEM = Problem(23, 12, (64, 64))
 

@@ -10,12 +10,13 @@ import torch as th
 from gymnasium import spaces
 from torch import nn
 
-from sb3_qflex import QFlexPolicy, folding
-from sb3_qflex.flow import integrate
-from sb3_qflex.folding import Affine, FoldedMLP, NotFoldableError, folded_q_gradient, folded_velocity
-from sb3_qflex.guidance import ascend, min_q_gradient, smallest
-from sb3_qflex.networks import renorm_mlp
-from sb3_qflex.single_observation import integrate_single
+from sb3_qflex import QFlexPolicy
+from sb3_qflex.common.fast import folding
+from sb3_qflex.common.fast.folding import Affine, FoldedMLP, NotFoldableError, folded_q_gradient, folded_velocity
+from sb3_qflex.common.fast.single_observation import integrate_single
+from sb3_qflex.common.networks import renorm_mlp
+from sb3_qflex.qflex.flow import integrate
+from sb3_qflex.qflex.guidance import ascend, min_q_gradient, smallest
 
 OBS_DIM, BATCH = 11, 64
 

@@ -1,13 +1,13 @@
-"""A few random models; ``python tests/fuzz.py`` builds thousands."""
+"""A few random models; ``PYTHONPATH=tests python tests/robustness/fuzz.py`` builds thousands."""
 
 import os
 
-from fuzz import fuzz
-from fuzz_cases import boxes
+from helpers.fuzz_cases import boxes
 from hypothesis import given, settings
+from robustness.fuzz import fuzz
 from stable_baselines3.common.preprocessing import get_action_dim
 
-#: A longer run of this suite: SB3_QFLEX_FUZZ=1000 pytest tests/test_fuzz_models.py
+#: A longer run of this suite: SB3_QFLEX_FUZZ=1000 pytest tests/common/test_fuzz_models.py
 CONSTRUCTIONS = int(os.environ.get("SB3_QFLEX_FUZZ", 100))
 
 

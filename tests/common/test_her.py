@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_models import assert_same, bit_flipping, observations, parameters, small_model
+from helpers.small_models import assert_same, bit_flipping, observations, parameters, small_model
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.env_util import make_vec_env
 

@@ -11,8 +11,8 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import nn
 
 from sb3_qflex import QFlexPolicy
-from sb3_qflex.guard import LearnerGuard
-from sb3_qflex.objectives import critic_objective, field_objective, source_objective
+from sb3_qflex.common.guard import LearnerGuard
+from sb3_qflex.qflex.objectives import critic_objective, field_objective, source_objective
 
 OBS_DIM, ACTION_DIM, BATCH = 5, 3, 16
 

@@ -1,12 +1,12 @@
 """What is logged, how often it is computed, and that it does not disturb training."""
 
 import pytest
-from small_models import BoxEnv, assert_same, bit_flipping, parameters, small_model
+from helpers.small_models import BoxEnv, assert_same, bit_flipping, parameters, small_model
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import KVWriter, Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sb3_qflex import metrics
+from sb3_qflex.qflex import metrics
 
 KEYS = {
     "critic_loss",

@@ -3,7 +3,7 @@
 import pytest
 import torch as th
 
-from sb3_qflex import losses
+from sb3_qflex.common import losses
 
 
 def test_bellman_target_by_hand() -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import psutil
 import pytest
 from gymnasium import spaces
-from small_models import BoxEnv, ReachEnv, small_model
+from helpers.small_models import BoxEnv, ReachEnv, small_model
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.env_util import make_vec_env
 
-from sb3_qflex.memory import available_memory, check_buffer_memory, transition_bytes
+from sb3_qflex.common.memory import available_memory, check_buffer_memory, transition_bytes
 
 BOX = spaces.Box(-1.0, 1.0, (7, 3), np.float64)
 ACTION = spaces.Box(-1.0, 1.0, (5,), np.float64)

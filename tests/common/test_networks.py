@@ -10,8 +10,8 @@ from stable_baselines3.common.torch_layers import CombinedExtractor
 from torch import nn
 
 from sb3_qflex import QFlexPolicy
-from sb3_qflex.batch_renorm import BatchRenorm
-from sb3_qflex.networks import renorm_mlp
+from sb3_qflex.common.batch_renorm import BatchRenorm
+from sb3_qflex.common.networks import renorm_mlp
 
 OBS = spaces.Box(-np.inf, np.inf, (5,), np.float32)
 ACTIONS = spaces.Box(-1, 1, (3,), np.float32)

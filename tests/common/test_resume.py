@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_models import SMALL, BoxEnv, assert_same, parameters, small_model
+from helpers.small_models import SMALL, BoxEnv, assert_same, parameters, small_model
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 

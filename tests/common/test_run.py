@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch as th
-from small_models import BoxEnv, assert_same, bit_flipping, observations, parameters, small_model
+from helpers.small_models import BoxEnv, assert_same, bit_flipping, observations, parameters, small_model
 from stable_baselines3.common.callbacks import (
     CallbackList,
     CheckpointCallback,

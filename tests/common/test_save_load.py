@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch as th
-from small_models import SMALL, BoxEnv, assert_same, bit_flipping, observations, parameters, small_model
+from helpers.small_models import SMALL, BoxEnv, assert_same, bit_flipping, observations, parameters, small_model
 from stable_baselines3.common import save_util
 from stable_baselines3.common.env_util import make_vec_env
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from gymnasium import spaces
-from small_models import BoxEnv, observations, small_model
+from helpers.small_models import BoxEnv, observations, small_model
 
 OBSERVATIONS = {
     "box": spaces.Box(-1.0, 1.0, (3,), np.float32),

@@ -2,7 +2,7 @@
 
 import pytest
 import torch as th
-from small_models import BoxEnv, assert_same, observations, parameters, small_model
+from helpers.small_models import BoxEnv, assert_same, observations, parameters, small_model
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import nn
 

@@ -6,9 +6,9 @@ import pytest
 import torch as th
 from torch import nn
 
-from sb3_qflex.batch_renorm import BatchRenorm
-from sb3_qflex.networks import renorm_mlp
-from sb3_qflex.training_pass import TrainingPass
+from sb3_qflex.common.batch_renorm import BatchRenorm
+from sb3_qflex.common.fast.training_pass import TrainingPass
+from sb3_qflex.common.networks import renorm_mlp
 
 
 def test_gradients_by_finite_differences() -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_models import BoxEnv, small_model
+from helpers.places import TESTS
+from helpers.small_models import BoxEnv, small_model
 
 from sb3_qflex import QFlex
-from sb3_qflex.versions import VersionWarning, describe_versions, differences
+from sb3_qflex.common.versions import VersionWarning, describe_versions, differences
 
-FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("qflex_*.zip"))
+FIXTURES = sorted((TESTS / "fixtures").glob("qflex_*.zip"))
 
 
 def test_there_is_a_fixture() -> None:
@@ -19,7 +20,7 @@ def test_there_is_a_fixture() -> None:
 
 
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
-@pytest.mark.filterwarnings("ignore::sb3_qflex.versions.VersionWarning")
+@pytest.mark.filterwarnings("ignore::sb3_qflex.common.versions.VersionWarning")
 def test_models_of_earlier_versions(path: Path) -> None:
     expected = json.loads(path.with_suffix(".json").read_text())
     model = QFlex.load(path, env=BoxEnv(), device="cpu")
@@ -36,7 +37,7 @@ def test_versions_are_saved_and_differences_named(tmp_path: Path, monkeypatch: p
     path = tmp_path / "model.zip"
     with monkeypatch.context() as patch:
         then = {**describe_versions(), "torch": "1.0.7", "mujoco": "2.9", "gone": "1.0"}
-        patch.setattr("sb3_qflex.saving.describe_versions", lambda: then)
+        patch.setattr("sb3_qflex.algorithm.describe_versions", lambda: then)
         small_model(BoxEnv()).save(path)
     with pytest.warns(VersionWarning) as caught:
         model = QFlex.load(path, device="cpu")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
-from envs_assets import BODIES, ENTRIES, make, needs, parametrize
+from helpers.envs_assets import BODIES, ENTRIES, make, needs, parametrize
 
 from sb3_qflex.envs import CATALOGUE, __main__, models, register_envs
 from sb3_qflex.envs.models import AssetNotFoundError

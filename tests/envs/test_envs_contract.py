@@ -8,8 +8,8 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
-from envs_assets import BODIES, MAKEABLE, MYO, make, needs, parametrize
 from gymnasium.utils.env_checker import check_env as gymnasium_check
+from helpers.envs_assets import BODIES, MAKEABLE, MYO, make, needs, parametrize
 from stable_baselines3.common.env_checker import check_env as sb3_check
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from envs_assets import make, needs
+from helpers.envs_assets import make, needs
 
 mujoco = pytest.importorskip("mujoco")
 

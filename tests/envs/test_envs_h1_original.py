@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from envs_assets import make, needs
+from helpers.envs_assets import make, needs
 
 pytest.importorskip("mujoco")
 locomotion = pytest.importorskip(

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from envs_assets import ENTRIES, make, needs
+from helpers.envs_assets import ENTRIES, make, needs
 
 mujoco = pytest.importorskip("mujoco")
 

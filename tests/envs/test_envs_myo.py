@@ -3,7 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from envs_assets import needs
+from helpers.envs_assets import needs
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor, load_results

@@ -3,13 +3,11 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers.places import ROOT
 
 imageio = pytest.importorskip("imageio.v2")
-
-ROOT = Path(__file__).parents[1]
 
 
 def record(*arguments):

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from envs_assets import make, needs
+from helpers.envs_assets import make, needs
 
 mujoco = pytest.importorskip("mujoco")
 

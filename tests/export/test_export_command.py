@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch as th
-from small_models import BoxEnv, ReachEnv, observations, small_model
+from helpers.small_models import BoxEnv, ReachEnv, observations, small_model
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 

@@ -2,14 +2,14 @@
 
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch as th
-from small_models import BoxEnv, observations, small_model
+from helpers.places import EXAMPLES
+from helpers.small_models import BoxEnv, observations, small_model
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "cpp"
+EXAMPLE = EXAMPLES / "cpp"
 
 
 @pytest.mark.slow

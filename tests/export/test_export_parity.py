@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from small_models import BoxEnv, ReachEnv, observations, small_model
+from helpers.small_models import BoxEnv, ReachEnv, observations, small_model
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from stable_baselines3.common.vec_env import VecNormalize
@@ -18,7 +18,7 @@ from torch import nn
 from sb3_qflex import QFlex
 from sb3_qflex.export.policy_module import ExportedPolicy
 from sb3_qflex.export.torchscript import METADATA, trace
-from sb3_qflex.flow import integrate
+from sb3_qflex.qflex.flow import integrate
 
 MIXED = spaces.Dict(
     {

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from helpers.small_models import BoxEnv, ReachEnv, assert_same, observations, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save
-from small_models import BoxEnv, ReachEnv, assert_same, observations, small_model
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import VecNormalize
@@ -21,7 +21,7 @@ from torch import nn
 from sb3_qflex import QFlexPolicy
 from sb3_qflex.export import load_vec_normalize, policy_file
 from sb3_qflex.export.space_json import space_from_json, space_to_json
-from sb3_qflex.policies import MultiInputPolicy
+from sb3_qflex.qflex.policies import MultiInputPolicy
 
 SPACES = {
     "box": spaces.Box(-1.0, 1.0, (3,), np.float32),

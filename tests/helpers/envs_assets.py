@@ -1,16 +1,16 @@
 """Where the tests find third-party bodies: SB3_QFLEX_ASSETS, or the folder shared/assets beside the repository."""
 
 import os
-from pathlib import Path
 
 import gymnasium as gym
 import pytest
+from helpers.places import ROOT
 
 from sb3_qflex.envs import CATALOGUE
 from sb3_qflex.envs.catalogue import Entry
 from sb3_qflex.envs.models import ASSETS_VARIABLE
 
-SIBLING = Path(__file__).resolve().parents[2] / "shared" / "assets"
+SIBLING = ROOT.parent / "shared" / "assets"
 if SIBLING.is_dir():
     os.environ.setdefault(ASSETS_VARIABLE, str(SIBLING))
 

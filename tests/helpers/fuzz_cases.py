@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from helpers.small_models import BoxEnv, observations, parameters
 from hypothesis import strategies as st
-from small_models import BoxEnv, observations, parameters
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import sb3_qflex

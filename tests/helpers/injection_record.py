@@ -6,9 +6,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from sb3_qflex.versions import describe_versions
+from helpers.places import DOCS
 
-FOLDER = Path(__file__).parents[1] / "docs" / "robustness"
+from sb3_qflex.common.versions import describe_versions
+
+FOLDER = DOCS / "robustness"
 #: Columns of the table, in this order.
 COLUMNS = ("fault", "how", "count", "outcome", "lost")
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sb3_qflex.benchmark.study.definition import Evaluation, load_study
-from sb3_qflex.benchmark.study.plan import Plan
+from sb3_qflex.studies.definition import Evaluation, load_study
+from sb3_qflex.studies.plan import Plan
 
 STUDY = """
 title: A tiny study

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from small_models import small_model
+from helpers.small_models import small_model
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import ResultsWriter
 from stable_baselines3.common.vec_env import VecNormalize

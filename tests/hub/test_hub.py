@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from helpers.zoo_runs import ENV, write_run
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import EntryNotFoundError
-from zoo_runs import ENV, write_run
 
 from sb3_qflex import QFlex, QFlexPolicy
 from sb3_qflex import __main__ as command

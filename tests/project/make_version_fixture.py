@@ -1,5 +1,6 @@
 """
-``python tests/make_version_fixture.py``: a small model of the present version, and how it acts, for ``tests/fixtures``.
+Make the model of ``tests/fixtures`` for the present version, and record how it acts:
+``PYTHONPATH=tests python tests/project/make_version_fixture.py``.
 
 Run once for each release, by the release's own code; ``test_versions.py`` holds later code to it.
 """
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch as th
-from small_models import BoxEnv, small_model
+from helpers.places import TESTS
+from helpers.small_models import BoxEnv, small_model
 
 from sb3_qflex import __version__
 
-FOLDER = Path(__file__).parent / "fixtures"
+FOLDER = TESTS / "fixtures"
 
 
 def compress(path: Path) -> None:

@@ -7,12 +7,11 @@ import zipfile
 from pathlib import Path
 
 import yaml
-
-ROOT = Path(__file__).resolve().parents[1]
+from helpers.places import ROOT
 
 # What a source distribution must hold beside the package, and the files of a wheel that are easily lost.
 IN_SDIST = (
-    "tests/test_run.py",
+    "tests/common/test_run.py",
     "docs/index.md",
     "docs/conf.py",
     "docs/images/H1Run.png",

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.places import ROOT
 
 from sb3_qflex import QFlex
 
-ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
 pytestmark = pytest.mark.skipif(not (DOCS / "conf.py").is_file(), reason="needs docs/ of the repository")

@@ -19,7 +19,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_qflex import QFlex, QFlexPolicy, __version__
 from sb3_qflex.envs import OverActuated, PlanarChain, PlanarChainVecEnv, SigmoidExcitation
-from sb3_qflex.flow import integrate
+from sb3_qflex.qflex.flow import integrate
 from sb3_qflex.vec_env import WorkerVecEnv
 
 
@@ -52,8 +52,8 @@ SigmoidExcitation(3)
 
 # What mypy has to say about it, and nothing else: the three revealed types, and the three mistakes at the end.
 EXPECTED = [
-    ('Revealed type is "sb3_qflex.qflex.QFlex"', ""),
-    ('Revealed type is "sb3_qflex.policies.QFlexPolicy"', ""),
+    ('Revealed type is "sb3_qflex.qflex.qflex.QFlex"', ""),
+    ('Revealed type is "sb3_qflex.qflex.policies.QFlexPolicy"', ""),
     ('Revealed type is "def (velocity: def (float, torch._tensor.Tensor)', '-> torch._tensor.Tensor"'),
     ('Argument "flow_steps" to "QFlex" has incompatible type "str"; expected "int"', "[arg-type]"),
     ('Argument "guidance_step_sise" to "QFlex" has incompatible type "float"', "[arg-type]"),

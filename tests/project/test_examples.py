@@ -3,13 +3,11 @@
 import runpy
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
+from helpers.places import EXAMPLES
 
 from sb3_qflex import QFlex
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
 
 needs_myosuite = pytest.mark.skipif(find_spec("myosuite") is None, reason="MyoSuite is not installed")
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers.places import EXAMPLES
 
 import sb3_qflex
 
@@ -11,7 +12,7 @@ nbformat = pytest.importorskip("nbformat", reason="nbformat (extra dev) is not i
 nbclient = pytest.importorskip("nbclient", reason="nbclient (extra dev) is not installed")
 pytest.importorskip("ipykernel", reason="ipykernel (extra docs) is not installed")
 
-NOTEBOOK = Path(__file__).parents[1] / "examples" / "flow_on_planar_chain.ipynb"
+NOTEBOOK = EXAMPLES / "flow_on_planar_chain.ipynb"
 TINY = "N_LINKS, N_ENVS, STEPS, NET_ARCH, GUIDANCE_STEP_SIZE, SEED = 4, 4, 400, [16], 0.1, 0"
 
 pytestmark = pytest.mark.skipif(not NOTEBOOK.is_file(), reason="needs examples/ of the repository")

@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import release
 import yaml
+from project import release
 
 import sb3_qflex
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch as th
 
-from sb3_qflex.guidance import ascend, min_q_gradient, rms_preconditioner, smallest, truncated_step_size
+from sb3_qflex.qflex.guidance import ascend, min_q_gradient, rms_preconditioner, smallest, truncated_step_size
 
 
 def quadratic(centre: th.Tensor, curvature: float = 1.0):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_models import small_model
+from helpers.small_models import small_model
 from stable_baselines3.common.env_util import make_vec_env
 
 pytest.importorskip("myosuite", reason="MyoSuite is not installed")

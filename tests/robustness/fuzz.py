@@ -1,5 +1,5 @@
 """
-``python tests/fuzz.py --constructions 10000``: build models at random.
+``PYTHONPATH=tests python tests/robustness/fuzz.py --constructions 10000``: build models at random.
 
 Each is built or refused by a clear error of ours, and predicts inside its box; of every so many the first gradient step
 and the way through a file are checked too.
@@ -12,9 +12,9 @@ from collections import Counter
 from pathlib import Path
 
 import torch as th
-from fuzz_cases import Case, build, cases, check_predictions, check_round_trip, check_update
+from helpers.fuzz_cases import Case, build, cases, check_predictions, check_round_trip, check_update
+from helpers.injection_record import FOLDER, write_record
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from injection_record import FOLDER, write_record
 
 
 class _TimeIsUpError(Exception):

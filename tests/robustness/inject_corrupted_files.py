@@ -1,5 +1,6 @@
 """
-``python tests/inject_corrupted_files.py --files 1000``: load damaged, truncated and foreign files as models.
+Load damaged, truncated and foreign files as models:
+``PYTHONPATH=tests python tests/robustness/inject_corrupted_files.py --files 1000``.
 
 Every file is loaded in a process that is watched, so that a crash of the interpreter and a hang are seen. A file must
 end in a ``BrokenFileError`` that names it, or, where the damage falls on a byte without meaning (a time stamp, say),
@@ -22,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 import torch as th
-from injection_record import FOLDER, write_record
-from process_watch import environment_of_children
-from small_models import BoxEnv, small_model
+from helpers.injection_record import FOLDER, write_record
+from helpers.process_watch import environment_of_children
+from helpers.small_models import BoxEnv, small_model
 
 from sb3_qflex import QFlex
-from sb3_qflex.loading import BrokenFileError
+from sb3_qflex.common.model_file import BrokenFileError
 
 _BATCH = 250
 _SECONDS = 600

@@ -5,7 +5,7 @@ Trains a small model in a child process under ``TrainingCheckpoint`` with freque
 visible generation, and lets the next child resume. Trainings that reach their end are followed by new ones. Children
 are forked from a parent that has imported torch, so that a kill costs a fraction of a second.
 
-    python tests/inject_kills.py --kills 200 --out docs/robustness/kills.json
+    PYTHONPATH=tests python tests/robustness/inject_kills.py --kills 200 --out docs/robustness/kills.json
 """
 
 import argparse
@@ -194,7 +194,7 @@ def main() -> None:
         inject(args.kills, args.seed, counts)
     except KeyboardInterrupt:
         print("Interrupted: the kills so far.")
-    row = record(counts, f"python tests/inject_kills.py --kills {args.kills}")
+    row = record(counts, f"PYTHONPATH=tests python tests/robustness/inject_kills.py --kills {args.kills}")
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(row, indent=1) + "\n")

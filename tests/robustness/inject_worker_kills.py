@@ -1,5 +1,6 @@
 """
-``python tests/inject_worker_kills.py --kills 100``: SIGKILL a worker of a ``WorkerVecEnv`` at random moments.
+SIGKILL a worker of a ``WorkerVecEnv`` at random moments:
+``PYTHONPATH=tests python tests/robustness/inject_worker_kills.py --kills 100``.
 
 Each time the main process shall get a ``WorkerDiedError`` at once, and neither processes nor blocks of shared memory
 shall be left. The moment falls anywhere: while environments are built, in a reset, a step or another request.
@@ -18,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from injection_record import FOLDER, write_record
-from process_watch import mapped_blocks, segments, wait_until_gone
-from vec_env_samples import sample_envs
+from helpers.injection_record import FOLDER, write_record
+from helpers.process_watch import mapped_blocks, segments, wait_until_gone
+from helpers.vec_env_samples import sample_envs
 
 from sb3_qflex.vec_env import WorkerDiedError, WorkerVecEnv
 

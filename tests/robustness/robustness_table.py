@@ -1,4 +1,5 @@
-"""``python tests/robustness_table.py``: put the table of injected faults into ``docs/robustness.md``.
+"""Put the table of injected faults into ``docs/robustness.md``:
+``PYTHONPATH=tests python tests/robustness/robustness_table.py``.
 
 The rows are the files of ``docs/robustness``, which the commands that inject faults write.
 """
@@ -6,10 +7,11 @@ The rows are the files of ``docs/robustness``, which the commands that inject fa
 import json
 from pathlib import Path
 
-from injection_record import COLUMNS, FOLDER
+from helpers.injection_record import COLUMNS, FOLDER
 
 PAGE = FOLDER.parent / "robustness.md"
-_BEGIN, _END = "<!-- table: python tests/robustness_table.py -->\n", "<!-- end of table -->\n"
+_BEGIN = "<!-- table: PYTHONPATH=tests python tests/robustness/robustness_table.py -->\n"
+_END = "<!-- end of table -->\n"
 _HEADS = ("Fault", "How it was injected", "Times", "What happened", "What was lost", "Command")
 
 

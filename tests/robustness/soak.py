@@ -1,5 +1,6 @@
 """
-``python tests/soak.py``: train for a long time on a small task, and watch what the process holds.
+Train for a long time on a small task, and watch what the process holds:
+``PYTHONPATH=tests python tests/robustness/soak.py``.
 
 Resident memory after the buffer is full and at the end shall differ by less than 2 %, and the numbers of file
 descriptors and of blocks of shared memory shall not change. ``--vec-env worker`` steps the environments in workers.
@@ -14,8 +15,8 @@ from typing import Any
 
 import psutil
 import torch as th
-from injection_record import FOLDER, write_record
-from process_watch import mapped_blocks, segments
+from helpers.injection_record import FOLDER, write_record
+from helpers.process_watch import mapped_blocks, segments
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv

@@ -5,12 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import inject_corrupted_files
-import inject_worker_kills
 import pytest
-from injection_record import COLUMNS, FOLDER, write_record
-from process_watch import environment_of_children
-from robustness_table import PAGE, table, with_table
+from helpers.injection_record import COLUMNS, FOLDER, write_record
+from helpers.process_watch import environment_of_children
+from robustness import inject_corrupted_files, inject_worker_kills
+from robustness.robustness_table import PAGE, table, with_table
 
 
 def test_the_page_has_the_table_of_the_files() -> None:

@@ -1,5 +1,6 @@
 """
-``python tests/time_checkpoints.py``: how long a checkpoint takes at 403 observations, 80 actions and 80 environments.
+How long a checkpoint takes at 403 observations, 80 actions and 80 environments:
+``PYTHONPATH=tests python tests/robustness/time_checkpoints.py``.
 
 The replay buffer (10^6 transitions, 3.5 GB) is full of random numbers from the start, so the first checkpoint writes
 all of it and each later one the rows that are new, 10 000 of them. Writes docs/robustness/checkpoint_seconds.md.
@@ -11,13 +12,13 @@ import time
 from functools import partial
 
 import numpy as np
-from injection_record import FOLDER
+from helpers.injection_record import FOLDER
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_qflex import QFlex, TrainingCheckpoint
-from sb3_qflex.benchmark.machine import available_cores, describe_machine
-from sb3_qflex.benchmark.workloads import SyntheticEnv
-from sb3_qflex.versions import describe_versions
+from sb3_qflex.common.machine import available_cores, describe_machine
+from sb3_qflex.common.versions import describe_versions
+from sb3_qflex.speed.workloads import SyntheticEnv
 
 N_ENVS, EVERY, LATER = 80, 10_000, 5
 

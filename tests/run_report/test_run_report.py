@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from zoo_runs import EVALUATIONS, RETURNS, write_run
+from helpers.zoo_runs import EVALUATIONS, RETURNS, write_run
 
 from sb3_qflex import __main__ as command
 from sb3_qflex.run_report import figures

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch as th
 
-from sb3_qflex.benchmark import __main__ as benchmark
-from sb3_qflex.benchmark import environments, speed, subproc, workloads
-from sb3_qflex.benchmark.flops import Problem, acting_flop, flow_target_flop
-from sb3_qflex.benchmark.measurement import Section
-from sb3_qflex.benchmark.peak_memory import measure_in_process
-from sb3_qflex.benchmark.rows.flow_target import batch, folded_task
-from sb3_qflex.benchmark.rows.loop import measure_loops
-from sb3_qflex.benchmark.rows.memory import buffer_bytes
-from sb3_qflex.benchmark.settings import quick
-from sb3_qflex.benchmark.timing import Schedule
+from sb3_qflex.speed import __main__ as benchmark
+from sb3_qflex.speed import environments, speed, subproc, workloads
+from sb3_qflex.speed.flops import Problem, acting_flop, flow_target_flop
+from sb3_qflex.speed.measurement import Section
+from sb3_qflex.speed.peak_memory import measure_in_process
+from sb3_qflex.speed.rows.flow_target import batch, folded_task
+from sb3_qflex.speed.rows.loop import measure_loops
+from sb3_qflex.speed.rows.memory import buffer_bytes
+from sb3_qflex.speed.settings import quick
+from sb3_qflex.speed.timing import Schedule
 
 TINY = Problem(5, 3, (16, 16))
 

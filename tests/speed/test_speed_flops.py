@@ -2,7 +2,7 @@
 
 import pytest
 
-from sb3_qflex.benchmark.flops import Problem, acting_flop, crossq_update_flop, flow_target_flop, update_flop
+from sb3_qflex.speed.flops import Problem, acting_flop, crossq_update_flop, flow_target_flop, update_flop
 
 # Observation 3, |A| = 2, hidden layers 5 and 4, two critics; multiply-adds of each product for one sample:
 OBSERVATION, ACTION, HIDDEN, VALUE = 3 * 5, 2 * 5, 5 * 4, 4 * 1

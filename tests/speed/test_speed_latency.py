@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch as th
 
-from sb3_qflex.benchmark import workloads
-from sb3_qflex.benchmark.flops import Problem
-from sb3_qflex.benchmark.rows import latency
-from sb3_qflex.benchmark.settings import quick
-from sb3_qflex.benchmark.timing import Schedule
+from sb3_qflex.speed import workloads
+from sb3_qflex.speed.flops import Problem
+from sb3_qflex.speed.rows import latency
+from sb3_qflex.speed.settings import quick
+from sb3_qflex.speed.timing import Schedule
 
 TINY = Problem(5, 3, (16, 16))
 FORMS = ["policy", "predict", "TorchScript", "ONNX", "ONNX, default"]

@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from sb3_qflex.benchmark import figures
-from sb3_qflex.benchmark.loop_timer import PARTS
-from sb3_qflex.benchmark.measurement import Section
-from sb3_qflex.benchmark.outputs import ForeignFileError, OutputFolder
-from sb3_qflex.benchmark.report import Report, format_number, to_csv, to_dict, to_markdown
+from sb3_qflex.common.outputs import ForeignFileError, OutputFolder
+from sb3_qflex.speed import figures
+from sb3_qflex.speed.loop_timer import PARTS
+from sb3_qflex.speed.measurement import Section
+from sb3_qflex.speed.report import Report, format_number, to_csv, to_dict, to_markdown
 
 
 @pytest.fixture

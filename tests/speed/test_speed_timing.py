@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from sb3_qflex.benchmark.flops import Problem, acting_flop
-from sb3_qflex.benchmark.gemm import peak, share
-from sb3_qflex.benchmark.loop_timer import LoopTimer
-from sb3_qflex.benchmark.rows.acting import bare_products
-from sb3_qflex.benchmark.rows.growth import fit_line
-from sb3_qflex.benchmark.timing import Schedule, Task, interleave, ratio
+from sb3_qflex.speed.flops import Problem, acting_flop
+from sb3_qflex.speed.gemm import peak, share
+from sb3_qflex.speed.loop_timer import LoopTimer
+from sb3_qflex.speed.rows.acting import bare_products
+from sb3_qflex.speed.rows.growth import fit_line
+from sb3_qflex.speed.timing import Schedule, Task, interleave, ratio
 
 
 class FakeClock:

@@ -10,8 +10,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from helpers.small_models import SMALL, assert_same
 from sb3_contrib import CrossQ
-from small_models import SMALL, assert_same
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, EvalCallback
@@ -21,10 +21,10 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 import sb3_qflex.envs  # noqa: F401 registers the ids
 from sb3_qflex import QFlex
-from sb3_qflex.benchmark.study.definition import StudyError
-from sb3_qflex.benchmark.study.recorder import RunRecorder
-from sb3_qflex.benchmark.study.run_checkpoint import RunCheckpoint, last_checkpoint, monitors_before
-from sb3_qflex.benchmark.study.run_folder import CHECKPOINTS
+from sb3_qflex.studies.definition import StudyError
+from sb3_qflex.studies.recorder import RunRecorder
+from sb3_qflex.studies.run_checkpoint import RunCheckpoint, last_checkpoint, monitors_before
+from sb3_qflex.studies.run_folder import CHECKPOINTS
 
 OFF_POLICY = {key: SMALL[key] for key in ("learning_starts", "batch_size", "buffer_size", "seed", "device")}
 STEPS = 300

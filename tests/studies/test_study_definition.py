@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from study_runs import STUDY, study_file
+from helpers.study_runs import STUDY, study_file
 
-from sb3_qflex.benchmark.study.definition import StudyError, load_study, packaged_studies
-from sb3_qflex.benchmark.study.plan import plan_runs
+from sb3_qflex.studies.definition import StudyError, load_study, packaged_studies
+from sb3_qflex.studies.plan import plan_runs
 from sb3_qflex.zoo.hyperparameters import our_folder
 
 
@@ -99,8 +99,8 @@ def test_runs_of_a_study(tmp_path: Path) -> None:
     entry = yaml.safe_load((our_folder() / "crossq.yml").read_text())["PlanarChain-v0"]
     file = yaml.safe_load(runs[1].hyperparameter_file(tmp_path, 60))["PlanarChain-v0"]
     callbacks = [
-        {"sb3_qflex.benchmark.study.recorder.RunRecorder": {"folder": str(tmp_path)}},
-        {"sb3_qflex.benchmark.study.run_checkpoint.RunCheckpoint": {"folder": str(tmp_path), "every": 60}},
+        {"sb3_qflex.studies.recorder.RunRecorder": {"folder": str(tmp_path)}},
+        {"sb3_qflex.studies.run_checkpoint.RunCheckpoint": {"folder": str(tmp_path), "every": 60}},
     ]
     replaced = {"n_timesteps": 100, "n_envs": 2, "learning_rate": 0.01, "callback": callbacks}
     assert file == {key: value for key, value in entry.items() if key != "policy_kwargs"} | replaced

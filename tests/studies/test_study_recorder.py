@@ -4,15 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-from small_models import SMALL
+from helpers.small_models import SMALL
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_qflex import QFlex
-from sb3_qflex.benchmark.loop_timer import Stopwatch
-from sb3_qflex.benchmark.study.recorder import RunRecorder
+from sb3_qflex.speed.loop_timer import Stopwatch
+from sb3_qflex.studies.recorder import RunRecorder
 
 OFF_POLICY = {key: SMALL[key] for key in ("learning_starts", "batch_size", "buffer_size", "seed", "device")}
 

@@ -10,28 +10,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from study_runs import STUDY, fake_plan, study_file
+from helpers.places import DOCS
+from helpers.study_runs import STUDY, fake_plan, study_file
 
-from sb3_qflex.benchmark import __main__ as command
-from sb3_qflex.benchmark.outputs import ForeignFileError
-from sb3_qflex.benchmark.study import report_command
-from sb3_qflex.benchmark.study.command import run_study
-from sb3_qflex.benchmark.study.definition import Study, StudyError, load_study
-from sb3_qflex.benchmark.study.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING, extract, steps_at_ends
-from sb3_qflex.benchmark.study.report_command import REPORT, write_report
-from sb3_qflex.benchmark.study.results import RunResult, read_results
-from sb3_qflex.benchmark.study.run_folder import RunFolder
-from sb3_qflex.benchmark.study.runner import Runner
+from sb3_qflex.common.outputs import ForeignFileError
+from sb3_qflex.speed import __main__ as command
+from sb3_qflex.studies import report_command
+from sb3_qflex.studies.command import run_study
+from sb3_qflex.studies.definition import Study, StudyError, load_study
+from sb3_qflex.studies.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING, extract, steps_at_ends
+from sb3_qflex.studies.report_command import REPORT, write_report
+from sb3_qflex.studies.results import RunResult, read_results
+from sb3_qflex.studies.run_folder import RunFolder
+from sb3_qflex.studies.runner import Runner
 
-COMMITTED = Path(__file__).parents[1] / "docs/results"
+COMMITTED = DOCS / "results"
 
 metrics = pytest.importorskip("rliable.metrics", reason="needs the extra 'study': pip install sb3-qflex[study]")
 from matplotlib.figure import Figure  # noqa: E402
 
-from sb3_qflex.benchmark.study import pictures  # noqa: E402
-from sb3_qflex.benchmark.study.pictures import draw_study, palette, varies_actions  # noqa: E402
-from sb3_qflex.benchmark.study.statistics import improvement, interquartile_mean  # noqa: E402
-from sb3_qflex.benchmark.study.tables import to_markdown  # noqa: E402
+from sb3_qflex.studies import pictures  # noqa: E402
+from sb3_qflex.studies.pictures import draw_study, palette, varies_actions  # noqa: E402
+from sb3_qflex.studies.statistics import improvement, interquartile_mean  # noqa: E402
+from sb3_qflex.studies.tables import to_markdown  # noqa: E402
 
 
 def data(*runs: tuple[str, str, int], returns: Sequence[float] = (0.0, 4.0), budget: int = 100) -> dict[str, bytes]:
@@ -349,7 +350,7 @@ def test_reported_runs_are_left_out(study: Study, tmp_path: Path, capsys: pytest
 
 def own_fields(study: Study) -> dict[str, object]:
     """What makes the fake run one of the study's."""
-    from sb3_qflex.benchmark.study.plan import plan_runs
+    from sb3_qflex.studies.plan import plan_runs
 
     return {key: value for key, value in vars(plan_runs(study)[0]).items() if key not in ("seed",)}
 

@@ -13,17 +13,18 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from helpers.places import ROOT
+from helpers.study_runs import STUDY, fake_plan, starts
 from stable_baselines3.common.monitor import load_results
-from study_runs import STUDY, fake_plan, starts
 
-from sb3_qflex.benchmark.study.definition import StudyError, load_study
-from sb3_qflex.benchmark.study.extraction import EVALUATIONS, extract
-from sb3_qflex.benchmark.study.lock import locked
-from sb3_qflex.benchmark.study.plan import plan_runs
-from sb3_qflex.benchmark.study.progress import describe, seconds_left, seconds_taken
-from sb3_qflex.benchmark.study.results import csv_rows
-from sb3_qflex.benchmark.study.run_folder import CHECKPOINTS, RunFolder
-from sb3_qflex.benchmark.study.runner import Runner
+from sb3_qflex.studies.definition import StudyError, load_study
+from sb3_qflex.studies.extraction import EVALUATIONS, extract
+from sb3_qflex.studies.lock import locked
+from sb3_qflex.studies.plan import plan_runs
+from sb3_qflex.studies.progress import describe, seconds_left, seconds_taken
+from sb3_qflex.studies.results import csv_rows
+from sb3_qflex.studies.run_folder import CHECKPOINTS, RunFolder
+from sb3_qflex.studies.runner import Runner
 
 
 def folders(root: Path, *plans: object) -> list[RunFolder]:
@@ -137,7 +138,7 @@ def test_estimate_of_the_time_left() -> None:
 @pytest.mark.slow
 def test_real_runs_killed_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command itself with RL Zoo's training: SIGKILL in the second run, then the same command again."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     text = STUDY.replace("budget: 100", "budget: 1000").replace("n_envs: 2", "n_envs: 2, learning_starts: 100")
     text = text.replace("policy_kwargs: null", "policy_kwargs: 'dict(net_arch=[32])'")
     (tmp_path / "tiny.yml").write_text(text.replace("every: 50", "every: 500"))

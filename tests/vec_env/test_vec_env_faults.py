@@ -14,8 +14,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from process_watch import environment_of_children, is_running, segments, wait_until_gone
-from vec_env_samples import BulkyEnv, SampleEnv, failing_envs, sample_envs
+from helpers.places import TESTS
+from helpers.process_watch import environment_of_children, is_running, segments, wait_until_gone
+from helpers.vec_env_samples import BulkyEnv, SampleEnv, failing_envs, sample_envs
 
 from sb3_qflex.vec_env import WorkerDiedError, WorkerError, WorkerVecEnv
 from sb3_qflex.vec_env.backend import available_cores, split
@@ -175,7 +176,7 @@ from pathlib import Path
 sys.path.insert(0, {folder!r})
 
 if __name__ == "__main__":
-    from vec_env_samples import sample_envs, slow_envs
+    from helpers.vec_env_samples import sample_envs, slow_envs
     from sb3_qflex.vec_env import WorkerVecEnv
 
     {body}
@@ -203,7 +204,7 @@ INTERRUPTED = """import numpy as np
 
 def start_parent(folder: Path, body: str) -> subprocess.Popen:
     script = folder / "parent.py"
-    script.write_text(PARENT.format(folder=str(Path(__file__).parent), body=body))
+    script.write_text(PARENT.format(folder=str(TESTS), body=body))
     return subprocess.Popen(
         [sys.executable, script],
         stdout=subprocess.PIPE,

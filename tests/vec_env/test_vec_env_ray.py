@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.places import ROOT, TESTS
+from helpers.vec_env_samples import failing_envs, sample_envs
 from stable_baselines3.common.vec_env import DummyVecEnv
-from vec_env_samples import failing_envs, sample_envs
 
 from sb3_qflex.vec_env import WorkerDiedError, WorkerVecEnv
 
@@ -17,7 +17,7 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 ACTIONS = np.full((4, 2), 0.5, np.float32)
 # Workers import the tests' environments from here.
-RUNTIME = {"runtime_env": {"env_vars": {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[1]}"}}}
+RUNTIME = {"runtime_env": {"env_vars": {"PYTHONPATH": f"{TESTS}:{ROOT}"}}}
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.vec_env_samples import ACTION_SPACES, OBSERVATION_SPACES, SampleEnv, sample_envs
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
-from vec_env_samples import ACTION_SPACES, OBSERVATION_SPACES, SampleEnv, sample_envs
 
 from sb3_qflex.vec_env import WorkerVecEnv
 

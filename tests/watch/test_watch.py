@@ -5,8 +5,8 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+from helpers.small_models import small_model
 from PIL import Image
-from small_models import small_model
 
 import sb3_qflex.envs  # noqa: F401 registers the ids
 from sb3_qflex import __main__ as command

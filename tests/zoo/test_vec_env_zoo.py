@@ -14,7 +14,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from sb3_qflex.vec_env import WorkerVecEnv
-from sb3_qflex.vec_env.zoo import extend_manager, take_argument
+from sb3_qflex.zoo.vec_env import extend_manager, take_argument
 
 ENTRY = {"policy": "MlpPolicy", "n_envs": 3, "n_timesteps": 60, "n_steps": 10, "batch_size": 30}
 

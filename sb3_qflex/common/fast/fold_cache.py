@@ -7,7 +7,7 @@ from typing import Any
 import torch as th
 from torch import nn
 
-from sb3_qflex.folding import FoldedMLP, NotFoldableError
+from sb3_qflex.common.fast.folding import FoldedMLP, NotFoldableError
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ import torch as th
 from torch import nn
 from torch.nn import functional as F
 
-from sb3_qflex.batch_renorm import BatchRenorm
-from sb3_qflex.flow import Velocity
-from sb3_qflex.guidance import QGradient
+from sb3_qflex.common.batch_renorm import BatchRenorm
+from sb3_qflex.qflex.flow import Velocity
+from sb3_qflex.qflex.guidance import QGradient
 
 
 class NotFoldableError(ValueError):

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch as th
 
-from sb3_qflex.folding import FoldedMLP
+from sb3_qflex.common.fast.folding import FoldedMLP
 
 
 class _Layer(NamedTuple):

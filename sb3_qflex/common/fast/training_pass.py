@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch as th
 from torch.autograd.function import once_differentiable
 
-from sb3_qflex.batch_renorm import BatchRenorm
+from sb3_qflex.common.batch_renorm import BatchRenorm
 
 
 class _Layer(NamedTuple):

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 
-from sb3_qflex.benchmark.measurement import Section
-from sb3_qflex.benchmark.rows.acting import measure_acting
-from sb3_qflex.benchmark.rows.flow_target import measure_flow_target
-from sb3_qflex.benchmark.rows.growth import measure_growth
-from sb3_qflex.benchmark.rows.latency import measure_latency
-from sb3_qflex.benchmark.rows.loop import measure_loops
-from sb3_qflex.benchmark.rows.memory import measure_memory
-from sb3_qflex.benchmark.rows.update import measure_update
-from sb3_qflex.benchmark.settings import Settings
+from sb3_qflex.speed.measurement import Section
+from sb3_qflex.speed.rows.acting import measure_acting
+from sb3_qflex.speed.rows.flow_target import measure_flow_target
+from sb3_qflex.speed.rows.growth import measure_growth
+from sb3_qflex.speed.rows.latency import measure_latency
+from sb3_qflex.speed.rows.loop import measure_loops
+from sb3_qflex.speed.rows.memory import measure_memory
+from sb3_qflex.speed.rows.update import measure_update
+from sb3_qflex.speed.settings import Settings
 
 ROWS: dict[str, Callable[[Settings], Section]] = {
     "flow": measure_flow_target,

@@ -9,11 +9,11 @@ import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sb3_qflex import QFlexPolicy
-from sb3_qflex.benchmark import workloads
-from sb3_qflex.benchmark.flops import Problem
-from sb3_qflex.benchmark.measurement import Section
-from sb3_qflex.benchmark.settings import Settings
-from sb3_qflex.benchmark.timing import Task, interleave, ratio
+from sb3_qflex.speed import workloads
+from sb3_qflex.speed.flops import Problem
+from sb3_qflex.speed.measurement import Section
+from sb3_qflex.speed.settings import Settings
+from sb3_qflex.speed.timing import Task, interleave, ratio
 
 _TEXT = """\
 Stochastic actions for n observations. *policy* is the policy function, tensor in and tensor out; *predict* takes and

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import torch as th
 
 from sb3_qflex import QFlexPolicy
-from sb3_qflex.benchmark import workloads
-from sb3_qflex.benchmark.flops import Problem, flow_target_flop
-from sb3_qflex.benchmark.gemm import gemm_tasks, peak, share
-from sb3_qflex.benchmark.measurement import Section
-from sb3_qflex.benchmark.rows.acting import product_chain
-from sb3_qflex.benchmark.settings import BATCH_SIZE, GUIDANCE_STEPS, Settings
-from sb3_qflex.benchmark.timing import Task, interleave, ratio
+from sb3_qflex.speed import workloads
+from sb3_qflex.speed.flops import Problem, flow_target_flop
+from sb3_qflex.speed.gemm import gemm_tasks, peak, share
+from sb3_qflex.speed.measurement import Section
+from sb3_qflex.speed.rows.acting import product_chain
+from sb3_qflex.speed.settings import BATCH_SIZE, GUIDANCE_STEPS, Settings
+from sb3_qflex.speed.timing import Task, interleave, ratio
 
 _TEXT = f"""\
 {GUIDANCE_STEPS} guidance steps on a batch of {BATCH_SIZE}: `policy.ascend`, folding its critics anew as each update

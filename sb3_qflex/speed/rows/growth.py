@@ -5,12 +5,12 @@ from functools import partial
 import numpy as np
 import torch as th
 
-from sb3_qflex.benchmark import workloads
-from sb3_qflex.benchmark.flops import Problem, flow_target_flop, update_flop
-from sb3_qflex.benchmark.measurement import Section
-from sb3_qflex.benchmark.rows.flow_target import folded_task
-from sb3_qflex.benchmark.settings import BATCH_SIZE, GUIDANCE_STEPS, Settings
-from sb3_qflex.benchmark.timing import Task, interleave
+from sb3_qflex.speed import workloads
+from sb3_qflex.speed.flops import Problem, flow_target_flop, update_flop
+from sb3_qflex.speed.measurement import Section
+from sb3_qflex.speed.rows.flow_target import folded_task
+from sb3_qflex.speed.settings import BATCH_SIZE, GUIDANCE_STEPS, Settings
+from sb3_qflex.speed.timing import Task, interleave
 
 _TEXT = f"""\
 Observation size fixed; batch {BATCH_SIZE}. Times of one column were measured in turns with each other. With |A|: one

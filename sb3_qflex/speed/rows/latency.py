@@ -12,12 +12,12 @@ import numpy as np
 import torch as th
 
 from sb3_qflex import QFlex
-from sb3_qflex.benchmark import workloads
-from sb3_qflex.benchmark.flops import Problem
-from sb3_qflex.benchmark.measurement import Section
-from sb3_qflex.benchmark.settings import Settings
-from sb3_qflex.benchmark.timing import Schedule, Task, interleave
 from sb3_qflex.export import export_onnx, export_torchscript, onnx_session
+from sb3_qflex.speed import workloads
+from sb3_qflex.speed.flops import Problem
+from sb3_qflex.speed.measurement import Section
+from sb3_qflex.speed.settings import Settings
+from sb3_qflex.speed.timing import Schedule, Task, interleave
 
 _TEXT = """\
 One deterministic action for one observation, on one thread. *policy* is the policy function, tensor in and tensor out;

@@ -10,13 +10,13 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from sb3_qflex import QFlex
-from sb3_qflex.benchmark import workloads
-from sb3_qflex.benchmark.environments import make_myosuite, missing_myosuite
-from sb3_qflex.benchmark.loop_timer import PARTS, LoopTimer
-from sb3_qflex.benchmark.measurement import Section
-from sb3_qflex.benchmark.settings import BATCH_SIZE, Loop, Settings
-from sb3_qflex.benchmark.subproc import share_imports, too_large
-from sb3_qflex.benchmark.timing import Schedule, Task, interleave, ratio
+from sb3_qflex.speed import workloads
+from sb3_qflex.speed.loop_timer import PARTS, LoopTimer
+from sb3_qflex.speed.measurement import Section
+from sb3_qflex.speed.myosuite import make_myosuite, missing_myosuite
+from sb3_qflex.speed.settings import BATCH_SIZE, Loop, Settings
+from sb3_qflex.speed.subproc import share_imports, too_large
+from sb3_qflex.speed.timing import Schedule, Task, interleave, ratio
 from sb3_qflex.vec_env import WorkerVecEnv
 
 _TEXT = f"""\

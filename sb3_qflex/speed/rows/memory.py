@@ -1,10 +1,10 @@
 """Peak memory of a process that updates and acts."""
 
-from sb3_qflex.benchmark import workloads
-from sb3_qflex.benchmark.flops import Problem
-from sb3_qflex.benchmark.measurement import Section
-from sb3_qflex.benchmark.peak_memory import ALGORITHMS, measure_in_process
-from sb3_qflex.benchmark.settings import BATCH_SIZE, Settings
+from sb3_qflex.speed import workloads
+from sb3_qflex.speed.flops import Problem
+from sb3_qflex.speed.measurement import Section
+from sb3_qflex.speed.peak_memory import ALGORITHMS, measure_in_process
+from sb3_qflex.speed.settings import BATCH_SIZE, Settings
 
 _TEXT = f"""\
 Peak resident memory of a process of its own that makes the model, updates it on batches of {BATCH_SIZE} and predicts

@@ -2,12 +2,12 @@
 
 from functools import partial
 
-from sb3_qflex.benchmark import workloads
-from sb3_qflex.benchmark.flops import Problem, crossq_update_flop, update_flop
-from sb3_qflex.benchmark.gemm import gemm_tasks, share
-from sb3_qflex.benchmark.measurement import Section
-from sb3_qflex.benchmark.settings import BATCH_SIZE, GUIDANCE_STEPS, Settings
-from sb3_qflex.benchmark.timing import Task, interleave, ratio
+from sb3_qflex.speed import workloads
+from sb3_qflex.speed.flops import Problem, crossq_update_flop, update_flop
+from sb3_qflex.speed.gemm import gemm_tasks, share
+from sb3_qflex.speed.measurement import Section
+from sb3_qflex.speed.settings import BATCH_SIZE, GUIDANCE_STEPS, Settings
+from sb3_qflex.speed.timing import Task, interleave, ratio
 
 _TEXT = f"""\
 `model.train(1, {BATCH_SIZE})` with N = {GUIDANCE_STEPS}, sampling the replay buffer included. *source only* is QFlex

@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from sb3_qflex.benchmark.speed import run_speed
-from sb3_qflex.benchmark.study.command import run_study
-from sb3_qflex.benchmark.study.report_command import report_study
+from sb3_qflex.speed.speed import run_speed
+from sb3_qflex.studies.command import run_study
+from sb3_qflex.studies.report_command import report_study
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"speed": run_speed, "run": run_study, "report": report_study}
 

@@ -1,0 +1,1 @@
+"""What every off-policy algorithm here stands on; knows none of them."""

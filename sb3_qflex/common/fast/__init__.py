@@ -1,0 +1,1 @@
+"""The same algebra as the readable definitions, faster; tests hold both together."""
