@@ -8,7 +8,7 @@ import pytest
 import torch as th
 
 from sb3_qflex.speed import __main__ as benchmark
-from sb3_qflex.speed import environments, speed, subproc, workloads
+from sb3_qflex.speed import myosuite, speed, subproc, workloads
 from sb3_qflex.speed.flops import Problem, acting_flop, flow_target_flop
 from sb3_qflex.speed.measurement import Section
 from sb3_qflex.speed.peak_memory import measure_in_process
@@ -135,7 +135,7 @@ def test_all_algorithms_have_the_same_networks_and_update_everything_each_time(m
 
 
 def test_loops_are_skipped_with_a_reason_without_myosuite(monkeypatch):
-    monkeypatch.setattr(environments, "find_spec", lambda name: None)
+    monkeypatch.setattr(myosuite, "find_spec", lambda name: None)
     section = measure_loops(quick(1))
     assert section.measurements == []
     assert section.skipped == ["myoHandPenTwirlRandom-v0: MyoSuite is not installed: pip install 'sb3-qflex[myosuite]'"]
