@@ -4,10 +4,10 @@ Public names are loaded on first use, so that importing a light part (``sb3_qfle
 process) does not import torch.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sb3_qflex.common.lazy import lazy_names
+from sb3_qflex.common.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from sb3_qflex.analysis.callback import DiagnosticsCallback
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from sb3_qflex.qflex.policies import QFlexPolicy
     from sb3_qflex.qflex.qflex import QFlex
 
-__version__ = (Path(__file__).parent / "version.txt").read_text().strip()
 
 __all__ = ["CheckpointError", "DiagnosticsCallback", "QFlex", "QFlexPolicy", "TrainingCheckpoint", "__version__"]
 

@@ -1,73 +1,42 @@
-"""Files of a model: SB3's zip-file written atomically, exports of its policy, and checkpoints of a whole training."""
+"""What an algorithm here subclasses: the common base, with checkpoints and exports."""
 
-import io
 import os
 import pathlib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch as th
 from stable_baselines3.common.type_aliases import GymEnv
 
 from sb3_qflex import export
-from sb3_qflex.common.off_policy import CollectingAlgorithm
-from sb3_qflex.common.persistence import write_atomically
-from sb3_qflex.common.versions import describe_versions
+from sb3_qflex.checkpoint.resuming import resume
+from sb3_qflex.common.off_policy import OffPolicyBase
 
-if TYPE_CHECKING:
-    from sb3_qflex.qflex.qflex import QFlex  # the one class that is built on this one
-
-SelfSaving = TypeVar("SelfSaving", bound="SavingAlgorithm")
+SelfAlgorithm = TypeVar("SelfAlgorithm", bound="Algorithm")
 
 
-class SavingAlgorithm(CollectingAlgorithm):
-    """Differences to SB3's class: a file is replaced only by a complete one, and says which versions wrote it."""
+class Algorithm(OffPolicyBase):
+    """
+    Base class of the off-policy algorithms here.
 
-    def save(
-        self,
-        path: str | pathlib.Path | io.BufferedIOBase,
-        exclude: Iterable[str] | None = None,
-        include: Iterable[str] | None = None,
-    ) -> None:
-        """
-        Save all the attributes of the object and the model parameters in a zip-file, atomically.
+    A subclass supplies
 
-        :param path: path to the file where the rl agent should be saved
-        :param exclude: name of parameters that should be excluded in addition to the default ones
-        :param include: name of parameters that might be excluded but should be included anyway
-        """
-        self.saved_versions = describe_versions()
-        if isinstance(path, (str, pathlib.Path)):
-            # The archive takes shape in memory: a seekable file of its own would not outlive a crash in between.
-            archive = io.BytesIO()
-            super().save(archive, exclude, include)
-            write_atomically(path, lambda file: file.write(archive.getbuffer()), "zip")
-        else:
-            super().save(path, exclude, include)
+    - its options, as class attributes made by :mod:`sb3_qflex.common.options` (``of_policy`` for those that the policy
+      acts with), and a constructor that takes them, passes the others on and ends with ``self._setup_model()`` where
+      ``_init_setup_model`` is true;
+    - ``policy_aliases`` and ``policy_base``: its policies, subclasses of :class:`sb3_qflex.common.policies.Policy`,
+      which build networks and optimizers and say what ``predict`` does, and ``optimizers``, their attributes;
+    - :meth:`gradient_step`: one update, with :meth:`minimise` for each loss and :meth:`check_divergence` for Q;
+    - ``smallest_batch`` and ``diagnostics`` where it has something to say there;
+    - outside of the class: a call of :func:`sb3_qflex.zoo.registration.register_algorithm`, with a tuning space and a
+      YAML file.
 
-    def export_onnx(self, path: str | pathlib.Path, **options: Any) -> pathlib.Path:
-        """
-        Write the deterministic policy as one ONNX file, see :func:`sb3_qflex.export.export_onnx`.
-
-        :param path: Target.
-        :param options: ``vec_normalize``, ``flow_steps``, ``noise``, ``task``.
-        :return: The file.
-        """
-        return export.export_onnx(cast("QFlex", self), path, **options)
-
-    def export_torchscript(self, path: str | pathlib.Path, **options: Any) -> pathlib.Path:
-        """
-        Write the deterministic policy as a TorchScript file, see :func:`sb3_qflex.export.export_torchscript`.
-
-        :param path: Target.
-        :param options: ``vec_normalize``, ``flow_steps``, ``noise``, ``task``.
-        :return: The file.
-        """
-        return export.export_torchscript(cast("QFlex", self), path, **options)
+    It has for that: a replay buffer that is allocated late, guards against bad states and divergence, learning that
+    goes on well, atomic files with versions, checkpoints that resume bit for bit, exports, and runs of studies.
+    """
 
     @classmethod
-    def resume(cls: type[SelfSaving], folder: str | os.PathLike[str], env: GymEnv, device: th.device | str = "auto",
-               custom_objects: dict[str, Any] | None = None) -> SelfSaving:  # fmt: skip
+    def resume(cls: type[SelfAlgorithm], folder: str | os.PathLike[str], env: GymEnv, device: th.device | str = "auto",
+               custom_objects: dict[str, Any] | None = None) -> SelfAlgorithm:  # fmt: skip
         """
         Go on from the last checkpoint that a ``TrainingCheckpoint`` left, as if training had never stopped::
 
@@ -81,6 +50,24 @@ class SavingAlgorithm(CollectingAlgorithm):
         :raises CheckpointError: if there is no checkpoint that loads, the folder is in use, or the environment does not
             fit
         """
-        from sb3_qflex.checkpoint.resuming import resume  # which builds on this class
+        return resume(cls, folder, env, device, custom_objects)
 
-        return cast(SelfSaving, resume(cast("type[QFlex]", cls), folder, env, device, custom_objects))
+    def export_onnx(self, path: str | pathlib.Path, **options: Any) -> pathlib.Path:
+        """
+        Write the deterministic policy as one ONNX file, see :func:`sb3_qflex.export.export_onnx`.
+
+        :param path: Target.
+        :param options: ``vec_normalize``, ``noise``, ``task``, and those of the algorithm, such as ``flow_steps``.
+        :return: The file.
+        """
+        return export.export_onnx(self, path, **options)
+
+    def export_torchscript(self, path: str | pathlib.Path, **options: Any) -> pathlib.Path:
+        """
+        Write the deterministic policy as a TorchScript file, see :func:`sb3_qflex.export.export_torchscript`.
+
+        :param path: Target.
+        :param options: As for :meth:`export_onnx`.
+        :return: The file.
+        """
+        return export.export_torchscript(self, path, **options)

@@ -11,8 +11,8 @@ from sb3_qflex.checkpoint.layout import CheckpointFolder
 from sb3_qflex.checkpoint.saving import Content, Lineage, save
 from sb3_qflex.checkpoint.signals import StopSignals
 from sb3_qflex.common import validation
-from sb3_qflex.common.off_policy import StopTrainingError
-from sb3_qflex.qflex.qflex import QFlex
+from sb3_qflex.common.collecting import StopTrainingError
+from sb3_qflex.common.off_policy import OffPolicyBase
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class TrainingCheckpoint(BaseCallback):
     :raises CheckpointError: At the start of training, if the folder is in use, holds something else or another training
     """
 
-    model: QFlex
+    model: OffPolicyBase
 
     def __init__(
         self,
@@ -79,11 +79,14 @@ class TrainingCheckpoint(BaseCallback):
         """The folder."""
         return self.folder.path
 
+    @property
+    def _algorithm(self) -> str:
+        return type(self.model).__name__
+
     def _init_callback(self) -> None:
-        if not isinstance(self.model, QFlex):
+        if not isinstance(self.model, OffPolicyBase):
             raise CheckpointError(
-                f"TrainingCheckpoint works with QFlex, not with {type(self.model).__name__}: use SB3's "
-                "CheckpointCallback there."
+                f"TrainingCheckpoint works with QFlex, not with {self._algorithm}: use SB3's CheckpointCallback there."
             )
 
     def _on_training_start(self) -> None:
@@ -114,7 +117,8 @@ class TrainingCheckpoint(BaseCallback):
         elif lineage is None or lineage.run != run:
             raise CheckpointError(
                 f"{self.path} holds the checkpoints of another training. To go on with it, start from "
-                f"QFlex.resume({str(self.path)!r}, env); otherwise give another folder. Nothing is overwritten."
+                f"{self._algorithm}.resume({str(self.path)!r}, env); otherwise give another folder. Nothing is "
+                "overwritten."
             )
         elif self.model.num_timesteps < lineage.num_timesteps:
             raise CheckpointError(
@@ -182,5 +186,5 @@ class TrainingCheckpoint(BaseCallback):
         )
         return (
             f"The checkpoint of step {self.model.num_timesteps} cannot be written to {self.path}: "
-            f"{error.strerror or error}. {there}. Make room, or writable, and go on with QFlex.resume()."
+            f"{error.strerror or error}. {there}. Make room, or writable, and go on with {self._algorithm}.resume()."
         )

@@ -19,25 +19,25 @@ from sb3_qflex.checkpoint.randomness import set_random_states
 from sb3_qflex.checkpoint.rows import read_index, read_rows
 from sb3_qflex.checkpoint.saving import ENVIRONMENTS, MODEL, NORMALIZATION, REPLAY, STATE, Lineage
 from sb3_qflex.checkpoint.streams import cut_streams, relay
-from sb3_qflex.qflex.qflex import QFlex
+from sb3_qflex.common.off_policy import OffPolicyBase
 from sb3_qflex.vec_env.errors import NotSavableError
 
-AnyQFlex = TypeVar("AnyQFlex", bound=QFlex)
+AnyAlgorithm = TypeVar("AnyAlgorithm", bound=OffPolicyBase)
 
 logger = logging.getLogger(__name__)
 
 
 def resume(
-    algorithm: type[AnyQFlex],
+    algorithm: type[AnyAlgorithm],
     path: str | os.PathLike[str],
     env: GymEnv,
     device: th.device | str = "auto",
     custom_objects: dict[str, Any] | None = None,
-) -> AnyQFlex:
+) -> AnyAlgorithm:
     """
-    See :meth:`QFlex.resume`.
+    See :meth:`sb3_qflex.algorithm.Algorithm.resume`.
 
-    :param algorithm: QFlex or a subclass.
+    :param algorithm: Class of the model.
     :param path: The checkpoint folder.
     :param env: Training environment like the one before.
     :param device: Where to train.
@@ -81,7 +81,7 @@ def _latest(folder: CheckpointFolder) -> Manifest:
     )
 
 
-def _restore(model: QFlex, folder: CheckpointFolder, manifest: Manifest) -> None:
+def _restore(model: OffPolicyBase, folder: CheckpointFolder, manifest: Manifest) -> None:
     env = model.get_env()
     assert env is not None
     path = folder.generation(manifest.generation)
@@ -99,8 +99,7 @@ def _restore(model: QFlex, folder: CheckpointFolder, manifest: Manifest) -> None
     state = th.load(path / STATE, map_location=model.device, weights_only=False)
 
     def at_learning_start() -> None:
-        model._training_log.restore(state["log"])
-        model.policy.restore_clamped(state["clamped"])
+        model.restore_training_state(state["model"])
         set_random_states(model.action_space, state["random"])
 
     model.at_learning_start = at_learning_start
@@ -119,7 +118,7 @@ def _restore_environments(env: VecEnv, folder: CheckpointFolder, manifest: Manif
     return True
 
 
-def _read_buffer(model: QFlex, folder: CheckpointFolder, manifest: Manifest) -> ReplayBuffer:
+def _read_buffer(model: OffPolicyBase, folder: CheckpointFolder, manifest: Manifest) -> ReplayBuffer:
     buffer = model.make_replay_buffer(manifest.n_envs)
     stop = manifest.segments[-1].stop if manifest.segments else 0
     for segment in manifest.segments:
@@ -128,7 +127,7 @@ def _read_buffer(model: QFlex, folder: CheckpointFolder, manifest: Manifest) -> 
     return buffer
 
 
-def _take_buffer(model: QFlex, buffer: ReplayBuffer, manifest: Manifest, goes_on: bool) -> None:
+def _take_buffer(model: OffPolicyBase, buffer: ReplayBuffer, manifest: Manifest, goes_on: bool) -> None:
     if buffer.n_envs == model.n_envs:
         if not goes_on:
             cut_streams(buffer)
@@ -150,7 +149,7 @@ def _take_buffer(model: QFlex, buffer: ReplayBuffer, manifest: Manifest, goes_on
         model.action_noise = model.action_noise.base_noise  # learn() makes as many as there are environments
 
 
-def _start_episodes_anew(model: QFlex, env: VecEnv) -> None:
+def _start_episodes_anew(model: OffPolicyBase, env: VecEnv) -> None:
     model._last_obs = None
     if model.seed is not None:
         # Not with the episodes that the training began with.

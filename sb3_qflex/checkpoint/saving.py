@@ -10,14 +10,14 @@ import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-import sb3_qflex
 from sb3_qflex.checkpoint.environments import get_states
 from sb3_qflex.checkpoint.layout import CheckpointFolder
 from sb3_qflex.checkpoint.manifest import MANIFEST, File, Manifest, Segment
 from sb3_qflex.checkpoint.randomness import get_random_states
 from sb3_qflex.checkpoint.rows import pieces, write_index, write_rows
+from sb3_qflex.common.off_policy import OffPolicyBase
 from sb3_qflex.common.persistence import sync
-from sb3_qflex.qflex.qflex import QFlex
+from sb3_qflex.common.version import VERSION
 from sb3_qflex.vec_env.errors import NotSavableError
 
 MODEL, STATE, NORMALIZATION, ENVIRONMENTS, REPLAY = (
@@ -63,7 +63,7 @@ class Content:
     environments: bool
 
 
-def save(model: QFlex, folder: CheckpointFolder, content: Content) -> Manifest:
+def save(model: OffPolicyBase, folder: CheckpointFolder, content: Content) -> Manifest:
     """
     Write one checkpoint of a model between two rollouts.
 
@@ -103,11 +103,9 @@ def save(model: QFlex, folder: CheckpointFolder, content: Content) -> Manifest:
     return manifest
 
 
-def _write_files(model: QFlex, path: Path, content: Content, env: VecEnv) -> None:
+def _write_files(model: OffPolicyBase, path: Path, content: Content, env: VecEnv) -> None:
     model.save(path / MODEL)
-    log = model._training_log.state()
-    state = {"random": get_random_states(model.action_space), "log": log, "clamped": model.policy.clamped()}
-    th.save(state, path / STATE)
+    th.save({"random": get_random_states(model.action_space), "model": model.training_state()}, path / STATE)
     vec_normalize = unwrap_vec_normalize(env)
     if vec_normalize is not None:
         vec_normalize.save(str(path / NORMALIZATION))
@@ -117,14 +115,14 @@ def _write_files(model: QFlex, path: Path, content: Content, env: VecEnv) -> Non
         except NotSavableError as error:
             logger.info("The checkpoint leaves out the states of the environments: %s", error)
     if content.replay:
-        assert model.replay_buffer is not None
         write_index(path / REPLAY, model.replay_buffer)
 
 
-def _append_rows(model: QFlex, folder: CheckpointFolder, lineage: Lineage, number: int) -> tuple[int, list[Segment]]:
+def _append_rows(
+    model: OffPolicyBase, folder: CheckpointFolder, lineage: Lineage, number: int
+) -> tuple[int, list[Segment]]:
     """Write the rows that are not in a segment yet; returns how many there were ever, and all needed segments."""
     buffer = model.replay_buffer
-    assert buffer is not None
     new = (model.num_timesteps - lineage.num_timesteps) // buffer.n_envs
     if (lineage.rows + new - buffer.pos) % buffer.buffer_size == 1:
         new -= 1  # another callback ended training after a step that was then not stored
@@ -147,4 +145,4 @@ def _prefix(number: int) -> str:
 
 def _versions() -> dict[str, str]:
     packages = {name: version(name) for name in ("stable-baselines3", "torch", "numpy", "gymnasium")}
-    return {"sb3-qflex": sb3_qflex.__version__, **packages}
+    return {"sb3-qflex": VERSION, **packages}

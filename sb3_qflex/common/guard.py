@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch as th
 from stable_baselines3.common.type_aliases import PyTorchObs
 
+from sb3_qflex.common.fast.fold_cache import mark_as_modified
+
 
 class _Check(NamedTuple):
     name: str
@@ -106,21 +108,28 @@ class QBound:
     bound. Rewards below 1 count as 1, and the Q of the first update counts too: what fresh networks say has nothing to
     do with rewards.
 
-    :param factor: How many times.
-    :param gamma: Discount factor below 1.
-    :param action_dim: |A|.
     """
 
-    def __init__(self, factor: float, gamma: float, action_dim: int):
-        self.factor, self.gamma, self.action_dim = factor, gamma, action_dim
+    def __init__(self) -> None:
         self._reward_scale: th.Tensor | float = 1.0
         self._first: th.Tensor | None = None
 
-    def limit(self, value: th.Tensor, rewards: th.Tensor, ent_coef: th.Tensor | None) -> th.Tensor:
+    def limit(
+        self,
+        value: th.Tensor,
+        rewards: th.Tensor,
+        ent_coef: th.Tensor | None,
+        factor: float,
+        gamma: float,
+        action_dim: int,
+    ) -> th.Tensor:
         """
         :param value: Mean of min Q over a batch (its sign does not matter), a scalar.
         :param rewards: Of a batch, any shape.
         :param ent_coef: alpha; None without an entropy term.
+        :param factor: How many times.
+        :param gamma: Discount factor below 1.
+        :param action_dim: |A|.
         :return: A scalar on the device of the rewards.
         """
         # What is not finite is reported by itself, and must not widen the bound.
@@ -128,8 +137,8 @@ class QBound:
         if self._first is None:
             self._first = value.detach().abs().nan_to_num(0.0, 0.0)
         self._reward_scale = largest.clamp(min=self._reward_scale)
-        scale = self._reward_scale if ent_coef is None else self._reward_scale + 10.0 * ent_coef * self.action_dim
-        return self.factor * th.maximum(scale.max() / (1.0 - self.gamma), self._first)
+        scale = self._reward_scale if ent_coef is None else self._reward_scale + 10.0 * ent_coef * action_dim
+        return factor * th.maximum(scale.max() / (1.0 - gamma), self._first)
 
 
 def _divergence(update: int, num_timesteps: int, value: float, limit: float) -> str:
@@ -149,3 +158,4 @@ def _masked_step(optimizer: th.optim.Optimizer, finite: th.Tensor) -> None:
         optimizer.step()
     elif bool(finite):
         optimizer.step()
+    mark_as_modified(optimizer)

@@ -1,9 +1,17 @@
-"""QFlex's losses as pure functions on tensors (ALGORITHM steps in the order of the update; B is the batch size)."""
+"""Losses as pure functions on tensors, in the order of an update; B is the batch size."""
 
 import torch as th
 from torch.nn import functional as F
 
-from sb3_qflex.qflex.guidance import smallest
+
+def smallest(q_values: th.Tensor) -> th.Tensor:
+    """
+    Minimum over critics that takes the first critic at ties and sends the gradient to that one alone.
+
+    :param q_values: Shape (n_critics, B).
+    :return: Shape (B,).
+    """
+    return q_values.gather(0, q_values.argmin(dim=0, keepdim=True)).squeeze(0)
 
 
 def bellman_target(

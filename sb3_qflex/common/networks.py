@@ -1,4 +1,4 @@
-"""The four networks of QFlex: source policy, critics and velocity field, each with BatchRenorm on its input."""
+"""Networks with BatchRenorm on the input of every layer: a Gaussian source policy, critics without targets."""
 
 import math
 from functools import partial
@@ -15,6 +15,7 @@ from torch import nn
 from torch.distributions import Normal
 
 from sb3_qflex.common.batch_renorm import BatchRenorm
+from sb3_qflex.common.fast.plain import is_watched, obstacle
 from sb3_qflex.common.fast.training_pass import TrainingPass
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
@@ -42,7 +43,7 @@ class RenormMLP(nn.Sequential):
         :return: Shape (B, outputs).
         """
         layers = list(self)
-        if not self.training or x.requires_grad or not _is_renorm_mlp(layers):
+        if not self.training or x.requires_grad or not _is_renorm_mlp(layers) or is_watched() or obstacle(layers):
             return super().forward(x)
         norms = layers[::3]
         parameters = [
@@ -146,7 +147,6 @@ class SourceActor(BasePolicy):
         self.activation_fn = activation_fn
         self.batch_norm_kwargs = batch_norm_kwargs
         self.action_dim = get_action_dim(action_space)
-        self.action_dist = SquashedGaussian(self.action_dim)
         # The two heads are one Linear: the same distribution of initial weights, one matrix product less.
         self.net = renorm_mlp(features_dim, 2 * self.action_dim, net_arch, activation_fn, batch_norm_kwargs)
 
@@ -170,14 +170,14 @@ class SourceActor(BasePolicy):
         """
         return self.extract_features(obs, self.features_extractor)
 
-    def get_action_dist_params(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor]:
+    def get_action_dist_params(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor, dict[str, th.Tensor]]:
         """
         Mean and clipped log standard deviation before the squashing.
 
         :param obs: Observations.
-        :return: Two tensors of shape (B, |A|).
+        :return: Two tensors of shape (B, |A|); and, as in SB3's actors, further arguments of the distribution: none.
         """
-        return self.split_heads(self.net(self.encode(obs)))
+        return *self.split_heads(self.net(self.encode(obs))), {}
 
     @staticmethod
     def split_heads(output: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
@@ -190,7 +190,8 @@ class SourceActor(BasePolicy):
         return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
     def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        return self.action_dist.actions_from_params(*self.get_action_dist_params(obs), deterministic=deterministic)
+        mean, log_std, _ = self.get_action_dist_params(obs)
+        return squash(mean, log_std, deterministic)
 
     def action_log_prob(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor]:
         """
@@ -199,7 +200,9 @@ class SourceActor(BasePolicy):
         :param obs: Observations.
         :return: Actions (B, |A|) in [-1, 1] and log-probabilities (B,).
         """
-        return self.action_dist.log_prob_from_params(*self.get_action_dist_params(obs))
+        mean, log_std, _ = self.get_action_dist_params(obs)
+        # A new one: it keeps the graph of its last sample, which would stay in memory and could not be copied.
+        return SquashedGaussian(self.action_dim).log_prob_from_params(mean, log_std)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         return self(observation, deterministic)
@@ -302,39 +305,3 @@ class Critics(StateNetwork):
     def forward(self, obs: PyTorchObs, actions: th.Tensor) -> tuple[th.Tensor, ...]:
         """As in SB3, one (B, 1) tensor for each critic."""
         return tuple(q.unsqueeze(1) for q in self.q_values(self.encode(obs), actions))
-
-
-class VelocityField(StateNetwork):
-    """
-    The velocity field v(t, s, a) on concat(s, a, t) with a linear output; t is an input like any other.
-
-    :param net_arch: Hidden layers.
-    :param activation_fn: Activation function.
-    :param batch_norm_kwargs: Options of the BatchRenorm layers; None for none.
-    :param kwargs: As for :class:`StateNetwork`.
-    """
-
-    def __init__(
-        self,
-        net_arch: list[int],
-        activation_fn: type[nn.Module] = nn.ReLU,
-        batch_norm_kwargs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
-        input_dim = self.features_dim + self.action_dim + 1
-        self.net = renorm_mlp(input_dim, self.action_dim, net_arch, activation_fn, batch_norm_kwargs)
-
-    def velocity(self, features: th.Tensor, actions: th.Tensor, t: th.Tensor) -> th.Tensor:
-        """
-        v(t, s, a) at encoded states.
-
-        :param features: Shape (B, features_dim).
-        :param actions: Shape (B, |A|).
-        :param t: Flow times in [0, 1], shape (B, 1).
-        :return: Shape (B, |A|).
-        """
-        return self.net(th.cat([features, actions, t], dim=1))
-
-    def forward(self, obs: PyTorchObs, actions: th.Tensor, t: th.Tensor) -> th.Tensor:
-        return self.velocity(self.encode(obs), actions, t)

@@ -1,4 +1,4 @@
-"""Which replay buffer QFlex uses, and which combinations it refuses."""
+"""Which replay buffer an algorithm uses, and which combinations are refused."""
 
 import warnings
 from typing import Any
@@ -112,12 +112,14 @@ def make_replay_buffer(
     given: type[ReplayBuffer] | None,
     kwargs: dict[str, Any],
     buffer_size: int,
-    env: VecEnv,
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
+    env: VecEnv | None,
     device: th.device,
     optimize_memory_usage: bool,
     n_steps: int,
     gamma: float,
-    n_envs: int | None = None,
+    n_envs: int,
 ) -> ReplayBuffer:
     """
     Allocate the replay buffer of a checked combination.
@@ -125,34 +127,32 @@ def make_replay_buffer(
     :param given: Class that the user chose, or None.
     :param kwargs: Keyword arguments that the user chose for it.
     :param buffer_size: Transitions over all environments.
-    :param env: The training environment.
+    :param observation_space: Of the model.
+    :param action_space: Of the model.
+    :param env: The training environment; HER computes its rewards with it.
     :param device: Where samples go.
     :param optimize_memory_usage: Whether each observation is stored once.
     :param n_steps: Steps of the return.
     :param gamma: Discount factor.
-    :param n_envs: Environments whose transitions it holds, if not those of ``env``.
+    :param n_envs: Environments whose transitions it holds.
     :raises MemoryError: If it would not fit into the memory of the machine or of the container.
+    :raises ValueError: For HER without an environment.
     """
-    buffer_class = replay_buffer_class(given, env.observation_space, n_steps)
-    check_buffer_memory(
-        buffer_class,
-        buffer_size,
-        n_envs or env.num_envs,
-        env.observation_space,
-        env.action_space,
-        optimize_memory_usage,
-    )
+    buffer_class = replay_buffer_class(given, observation_space, n_steps)
+    check_buffer_memory(buffer_class, buffer_size, n_envs, observation_space, action_space, optimize_memory_usage)
     kwargs = dict(kwargs)
     if issubclass(buffer_class, HerReplayBuffer):
+        if env is None:
+            raise ValueError("A HerReplayBuffer needs the environment: pass env= to load(), or call set_env() first.")
         kwargs["env"] = env
     if issubclass(buffer_class, NStepReplayBuffer):
         kwargs = {"n_steps": n_steps, "gamma": gamma, **kwargs}
     return buffer_class(
         buffer_size,
-        env.observation_space,
-        env.action_space,
+        observation_space,
+        action_space,
         device=device,
-        n_envs=n_envs or env.num_envs,
+        n_envs=n_envs,
         optimize_memory_usage=optimize_memory_usage,
         **kwargs,
     )
@@ -193,3 +193,30 @@ def check_loaded_returns(buffer: ReplayBuffer, n_steps: int, gamma: float) -> No
             f"The replay buffer computes returns with n_steps={given[0]} and gamma={given[1]}, and the model has "
             f"n_steps={n_steps} and gamma={gamma}: go on with the values of the buffer, or without it."
         )
+
+
+def check_returns(buffer: ReplayBuffer, n_steps: int) -> None:
+    """
+    :param buffer: The replay buffer in use.
+    :param n_steps: Steps of the return that the model is to learn from.
+    :raises UnsupportedError: If the buffer cannot compute such returns.
+    """
+    if n_steps > 1 and not isinstance(buffer, NStepReplayBuffer):
+        raise UnsupportedError(
+            f"n_steps={n_steps} needs an NStepReplayBuffer, and the model has a {type(buffer).__name__} already: "
+            "`del model.replay_buffer` first, which gives its transitions up, or make a new model."
+        )
+
+
+def follow_returns(buffer: ReplayBuffer, n_steps: int, gamma: float) -> None:
+    """
+    Let a buffer compute the returns that the model has now: both may have been assigned since it was made.
+
+    :param buffer: The replay buffer.
+    :param n_steps: Steps of the return of the model; 1 where the buffer's own arguments say it.
+    :param gamma: Discount factor of the model.
+    """
+    if isinstance(buffer, NStepReplayBuffer):
+        buffer.gamma = gamma
+        if n_steps > 1:
+            buffer.n_steps = n_steps

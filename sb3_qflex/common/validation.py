@@ -1,9 +1,8 @@
 """Checks of what users pass to QFlex; every error names what was given, what is allowed and what to do."""
 
-import inspect
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
@@ -11,11 +10,9 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.type_aliases import TrainFreq
 
-BOOTSTRAPS = ("source", "flow")
-EXPLORATIONS = ("flow", "source", "ascent")
 BAD_STATES = ("raise", "truncate", "off")
-NETWORKS = ("pi", "qf", "field")
 
 # Beyond these a unit action step is far from one in the environment, and lopsided boxes have their zero at an edge.
 WIDE_BOX = 1e3
@@ -91,20 +88,6 @@ def check_number(name: str, value: Any, minimum: float = 0.0, maximum: float = m
         raise ValueError(f"{name} must be a number in {interval}, not {value!r}.")
 
 
-def check_flow(flow_steps: Any, guidance_steps: Any, guidance_step_size: Any, exploration: Any) -> None:
-    """
-    :param flow_steps: K, an integer of at least 1.
-    :param guidance_steps: N, an integer of at least 1.
-    :param guidance_step_size: eta, positive.
-    :param exploration: One of ``EXPLORATIONS``.
-    :raises ValueError: If one of them is not.
-    """
-    check_count("flow_steps", flow_steps)
-    check_count("guidance_steps", guidance_steps)
-    check_number("guidance_step_size", guidance_step_size, above=True)
-    check_choice("exploration", exploration, EXPLORATIONS)
-
-
 def check_batch_norm(momentum: Any, eps: Any, warmup_steps: Any) -> None:
     """
     :param momentum: In (0, 1].
@@ -117,67 +100,93 @@ def check_batch_norm(momentum: Any, eps: Any, warmup_steps: Any) -> None:
     check_count("renorm_warmup_steps", warmup_steps, minimum=0)
 
 
-def check_ent_coef(ent_coef: Any, target_entropy: Any) -> None:
+def check_ent_coef(ent_coef: Any) -> None:
     """
     :param ent_coef: A number of at least 0, "auto", or "auto_x" with a positive x.
-    :param target_entropy: A finite number or "auto".
     :raises ValueError: For anything else.
     """
-    if isinstance(ent_coef, str):
-        prefix, _, initial = ent_coef.partition("_")
-        try:
-            valid = prefix == "auto" and (ent_coef == "auto" or 0.0 < float(initial) < math.inf)
-        except ValueError:
-            valid = False
-        if not valid:
-            raise ValueError(f"ent_coef must be a number >= 0, 'auto' or 'auto_x' with x > 0, not {ent_coef!r}.")
-    else:
+    if not isinstance(ent_coef, str):
         check_number("ent_coef", ent_coef)
-    if target_entropy != "auto":
-        check_number("target_entropy", target_entropy, minimum=-math.inf)
-
-
-def check_preconditioner(preconditioner: Any, action_dim: int) -> np.ndarray | None:
-    """
-    :param preconditioner: None, "rms", or |A| positive finite numbers.
-    :param action_dim: |A|.
-    :return: The diagonal of a constant metric, shape (|A|,); None for the others.
-    :raises ValueError: For anything else.
-    """
-    if preconditioner is None:
-        return None
-    if isinstance(preconditioner, str):
-        check_choice("preconditioner", preconditioner, ("rms",))
-        return None
+        return
+    prefix, _, initial = ent_coef.partition("_")
     try:
-        diagonal = np.asarray(preconditioner, dtype=np.float64)
-    except (TypeError, ValueError):
-        diagonal = np.empty(0)
-    if diagonal.shape != (action_dim,) or not np.all(np.isfinite(diagonal) & (diagonal > 0)):
+        valid = prefix == "auto" and (ent_coef == "auto" or 0.0 < float(initial) < math.inf)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError(f"ent_coef must be a number >= 0, 'auto' or 'auto_x' with x > 0, not {ent_coef!r}.")
+
+
+def check_train_freq(train_freq: Any, n_envs: int) -> None:
+    """
+    :param train_freq: A count, a pair of a count and "step" or "episode", or SB3's ``TrainFreq``.
+    :param n_envs: Number of environments.
+    :raises ValueError: For anything else, and for episodes of several environments.
+    """
+    if isinstance(train_freq, TrainFreq):
+        frequency, unit = train_freq.frequency, train_freq.unit.value
+    elif isinstance(train_freq, tuple):
+        if len(train_freq) != 2:
+            raise ValueError(f'train_freq must be an integer or a pair such as (5, "step"), not {train_freq!r}.')
+        frequency, unit = train_freq
+    else:
+        frequency, unit = train_freq, "step"
+    check_count("train_freq", frequency)
+    check_choice("unit of train_freq", getattr(unit, "value", unit), ("step", "episode"))
+    if unit == "episode" and n_envs > 1:
         raise ValueError(
-            f"preconditioner must be None, 'rms' or an array of {action_dim} positive finite numbers (one for each "
-            f"actuator), not {preconditioner!r} of shape {diagonal.shape}."
+            f"train_freq in episodes works with one environment, not {n_envs}: their episodes end at different steps. "
+            'Use (frequency, "step").'
         )
-    return diagonal
 
 
-def net_archs(net_arch: Any, default: list[int]) -> dict[str, list[int]]:
+def check_finite_observation(observation: Any, observation_space: spaces.Space) -> None:
+    """
+    :param observation: What ``predict`` is given: an array, or a dict of them; one environment or several.
+    :param observation_space: That of the policy.
+    :raises ValueError: If a number is not finite, naming its entry and environment.
+    """
+    if isinstance(observation, Mapping):
+        for key, value in observation.items():
+            _check_finite(value, f" {key!r}", observation_space[key])  # type: ignore[index]
+    else:
+        _check_finite(observation, "", observation_space)
+
+
+def _check_finite(values: Any, name: str, space: spaces.Space | None) -> None:
+    array = np.asarray(values)
+    # The sum first: one pass without an array of flags, for what is finite nearly always.
+    if not np.issubdtype(array.dtype, np.floating) or np.isfinite(array.sum()) or np.isfinite(array).all():
+        return
+    index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    several = space is not None and space.shape is not None and array.ndim > len(space.shape)
+    entry = index[1:] if several else index
+    where = f" of environment {index[0]}" if several else ""
+    raise ValueError(
+        f"Entry {entry[0] if len(entry) == 1 else entry} of the observation{name}{where} is {array[index]}: a policy "
+        "has no action for it. Mend the environment (its simulation may be unstable), or end the episode there."
+    )
+
+
+def net_archs(net_arch: Any, default: list[int], networks: Iterable[str]) -> dict[str, list[int]]:
     """
     Hidden layers of each network.
 
-    :param net_arch: None, a list for all networks, or a dict with keys of ``NETWORKS``.
+    :param net_arch: None, a list for all networks, or a dict with names of networks as keys.
     :param default: Layers where nothing is said.
-    :return: Keys of ``NETWORKS``.
-    :raises ValueError: For unknown keys or widths that are not positive integers.
+    :param networks: Their names.
+    :return: Layers of each network.
+    :raises ValueError: For unknown names or widths that are not positive integers.
     """
+    networks = tuple(networks)
     if net_arch is None:
         given: dict[str, Any] = {}
     elif isinstance(net_arch, dict):
         given = net_arch
     else:
-        given = dict.fromkeys(NETWORKS, net_arch)
-    check_names("network in net_arch", given, NETWORKS)
-    archs = {name: list(given.get(name, default)) for name in NETWORKS}
+        given = dict.fromkeys(networks, net_arch)
+    check_names("network in net_arch", given, networks)
+    archs = {name: list(given.get(name, default)) for name in networks}
     for name, widths in archs.items():
         for width in widths:
             check_count(f"each width in net_arch[{name!r}]", width)
@@ -257,27 +266,3 @@ def warn_about_box(action_space: spaces.Box) -> None:
             "middle. Rescale it if 0 is the resting position.",
             stacklevel=2,
         )
-
-
-def check_keywords(what: str, given: Iterable[str], function: Any, but: Iterable[str] = ()) -> None:
-    """
-    Check keyword names against a signature, with a near match and a word on gSDE.
-
-    :param what: What takes the keywords, for the message.
-    :param given: Names of the keywords.
-    :param function: Whose signature counts.
-    :param but: Parameters of the signature that are not allowed here.
-    :raises TypeError: For an unknown name, as Python itself does.
-    """
-    parameters = inspect.signature(function).parameters.values()
-    known = [
-        p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in {"self", *but}
-    ]
-    for name in given:
-        if "sde" in name and name not in known:
-            raise TypeError(
-                f"{what} has no option {name!r}: QFlex explores by its flow, and gSDE is not supported. Leave out "
-                "use_sde, sde_sample_freq and use_sde_at_warmup."
-            )
-        if name not in known:
-            raise TypeError(f"{what} has no option {name!r}{near_match(name, known)} Known are {', '.join(known)}.")

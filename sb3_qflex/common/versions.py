@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
-from sb3_qflex import __version__
+from sb3_qflex.common.version import VERSION
 
 _PACKAGES = ("torch", "numpy", "stable-baselines3", "sb3-contrib", "gymnasium", "myosuite", "mujoco")
 
@@ -22,7 +22,7 @@ def describe_versions() -> dict[str, str]:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    versions = {"Python": platform.python_version(), "sb3-qflex": __version__}
+    versions = {"Python": platform.python_version(), "sb3-qflex": VERSION}
     for package in _PACKAGES:
         try:
             versions[package] = version(package)

@@ -11,7 +11,7 @@ from huggingface_sb3 import EnvironmentName, ModelName
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
-from sb3_qflex import __version__
+from sb3_qflex.common.version import VERSION
 from sb3_qflex.hub.card import Evaluation, Shared, model_card
 from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.run_report.files import RunFiles, read_run
@@ -64,7 +64,7 @@ def fill(folder: Path, run_folder: Path, model: Path, subject: Subject, evaluati
         steps=subject.model.num_timesteps,
         hyperparams=run.hyperparams,
         env_kwargs=env_kwargs,
-        versions={**run.versions, "sb3-qflex (at upload)": __version__},
+        versions={**run.versions, "sb3-qflex (at upload)": VERSION},
         has_policy_file=_write_policy(subject.model, folder / POLICY_FILE, run.env_id, subject),
         is_normalized=is_normalized,
     )

@@ -19,12 +19,9 @@ symbol                 name in the code    meaning
 =====================  ==================  =============================================================
 """
 
-from collections.abc import Callable
-
 import torch as th
 
-# v(t, a): t is one flow time for the whole batch, actions are (B, |A|); the state is bound by the caller.
-Velocity = Callable[[float, th.Tensor], th.Tensor]
+from sb3_qflex.common.type_aliases import Velocity
 
 
 def straight_path(source_actions: th.Tensor, target_actions: th.Tensor, t: th.Tensor) -> tuple[th.Tensor, th.Tensor]:

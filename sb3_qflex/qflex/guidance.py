@@ -1,14 +1,11 @@
 """Q-guided flow target: gradient ascent on the smallest critic from a sample of the source policy (paper, step 3)."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch as th
 
-# Q_i(a) for the states at hand: actions (B, |A|) -> values (n_critics, B).
-QValues = Callable[[th.Tensor], th.Tensor]
-# Gradient of min_i Q_i(a) by the action: (B, |A|) -> (B, |A|).
-QGradient = Callable[[th.Tensor], th.Tensor]
+from sb3_qflex.common.losses import smallest
+from sb3_qflex.common.type_aliases import QGradient, QValues
 
 RMS_FLOOR = 1e-4
 RMS_DECAY = 0.99
@@ -26,16 +23,6 @@ class Guidance(NamedTuple):
     target_actions: th.Tensor
     first_gradient: th.Tensor
     step_norms: th.Tensor
-
-
-def smallest(q_values: th.Tensor) -> th.Tensor:
-    """
-    Minimum over critics that takes the first critic at ties and sends the gradient to that one alone.
-
-    :param q_values: Shape (n_critics, B).
-    :return: Shape (B,).
-    """
-    return q_values.gather(0, q_values.argmin(dim=0, keepdim=True)).squeeze(0)
 
 
 def min_q_gradient(q_values: QValues, actions: th.Tensor) -> th.Tensor:

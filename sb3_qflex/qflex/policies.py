@@ -11,22 +11,18 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Combine
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from sb3_qflex.common import validation
-from sb3_qflex.common.fast.fold_cache import FoldCache, mark_as_modified
+from sb3_qflex.common import options, validation
 from sb3_qflex.common.fast.folding import FoldedMLP, differentiable_min_q, folded_q_gradient, folded_velocity
+from sb3_qflex.common.fast.plain import is_watched
 from sb3_qflex.common.fast.single_observation import integrate_single, is_single, propagate_single
-from sb3_qflex.common.networks import Critics, SourceActor, VelocityField, squash
+from sb3_qflex.common.losses import smallest
+from sb3_qflex.common.networks import Critics, SourceActor, squash
+from sb3_qflex.common.type_aliases import QGradient, Velocity
 from sb3_qflex.export.shareable import ShareablePolicy
-from sb3_qflex.qflex.flow import Velocity, integrate
-from sb3_qflex.qflex.guidance import (
-    RMS_DECAY,
-    Guidance,
-    QGradient,
-    ascend,
-    min_q_gradient,
-    rms_preconditioner,
-    smallest,
-)
+from sb3_qflex.qflex.flow import integrate
+from sb3_qflex.qflex.guidance import RMS_DECAY, Guidance, ascend, min_q_gradient, rms_preconditioner
+from sb3_qflex.qflex.networks import VelocityField
+from sb3_qflex.qflex.options import EXPLORATIONS, NETWORKS, check_preconditioner
 
 DEFAULT_NET_ARCH = [256, 256, 256]
 
@@ -62,13 +58,21 @@ class QFlexPolicy(ShareablePolicy):
     :param exploration: What ``predict`` executes: "flow", "source" or "ascent" (see :class:`sb3_qflex.QFlex`).
     """
 
-    action_space: spaces.Box
     actor: SourceActor
     critic: Critics
     field: VelocityField
     metric: th.Tensor | None
     mean_square_gradient: th.Tensor
     clamp_count: th.Tensor
+
+    flow_steps: int = options.count()
+    guidance_steps: int = options.count()
+    guidance_step_size: float = options.number(above=True)
+    preconditioner: np.ndarray | list[float] | str | None = options.option(
+        lambda policy, _, value: check_preconditioner(value, policy.action_dim),
+        lambda policy, _: policy._set_metric(),
+    )
+    exploration: str = options.choice(EXPLORATIONS)
 
     def __init__(
         self,
@@ -95,10 +99,8 @@ class QFlexPolicy(ShareablePolicy):
         preconditioner: np.ndarray | list[float] | str | None = None,
         exploration: str = "flow",
     ):
-        validation.check_spaces(observation_space, action_space)
         validation.check_batch_norm(batch_norm_momentum, batch_norm_eps, renorm_warmup_steps)
         validation.check_count("n_critics", n_critics)
-        validation.check_flow(flow_steps, guidance_steps, guidance_step_size, exploration)
         if features_extractor_class is None:
             is_dict = isinstance(observation_space, spaces.Dict)
             features_extractor_class = CombinedExtractor if is_dict else FlattenExtractor
@@ -113,10 +115,9 @@ class QFlexPolicy(ShareablePolicy):
             features_extractor_kwargs,
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
-            squash_output=True,
             normalize_images=normalize_images,
         )
-        self.net_arch = net_arch
+        self.net_arch = DEFAULT_NET_ARCH if net_arch is None else net_arch
         self.activation_fn = activation_fn
         self.batch_norm = batch_norm
         self.batch_norm_kwargs = {
@@ -131,12 +132,16 @@ class QFlexPolicy(ShareablePolicy):
         self.guidance_step_size = guidance_step_size
         self.preconditioner = preconditioner
         self.exploration = exploration
-        self._build(lr_schedule, validation.net_archs(net_arch, DEFAULT_NET_ARCH))
-        self._register_preconditioner()
+        options.check_options(self)
+        self._build(lr_schedule, validation.net_archs(net_arch, DEFAULT_NET_ARCH, NETWORKS))
+        # Not saved: the option itself is, and a saved copy would win over another one given to load.
+        self.register_buffer("metric", None, persistent=False)
+        self._set_metric()
+        # u of the "rms" metric; there without it too (at 0, the identity), so that a model can change to it and back.
+        self.register_buffer("mean_square_gradient", th.zeros(self.action_dim))
         # Coordinates of predicted actions that were clamped, and all of them: the logs' clamped_share.
         self.register_buffer("clamp_count", th.zeros((), dtype=th.long), persistent=False)
         self._predicted_coordinates = 0
-        self._folded = FoldCache()
 
     def _build(self, lr_schedule: Schedule, archs: dict[str, list[int]]) -> None:
         kwargs: dict[str, Any] = {
@@ -161,20 +166,13 @@ class QFlexPolicy(ShareablePolicy):
         self.actor.optimizer = new_optimizer(list(self.actor.parameters()))
         self.critic.optimizer = new_optimizer(self.critic.own_parameters())
         self.field.optimizer = new_optimizer(self.field.own_parameters())
-        for network in (self.actor, self.critic, self.field):
-            network.optimizer.register_step_post_hook(mark_as_modified)
         # Everything stays in eval mode but the network that a loss is being computed for.
         self.set_training_mode(False)
 
-    def _register_preconditioner(self) -> None:
-        """M as state: a constant diagonal, or the running average u of squared gradients."""
-        action_dim = self.actor.action_dim
-        diagonal = validation.check_preconditioner(self.preconditioner, action_dim)
-        # Not saved: the option itself is, and a saved copy would win over another one given to load.
-        metric = None if diagonal is None else th.as_tensor(diagonal, dtype=th.float32)
-        self.register_buffer("metric", metric, persistent=False)
-        # There without "rms" too (at 0, the identity), so that a loaded model can change to it and back.
-        self.register_buffer("mean_square_gradient", th.zeros(action_dim))
+    def _set_metric(self) -> None:
+        """A constant diagonal M."""
+        diagonal = check_preconditioner(self.preconditioner, self.action_dim)
+        self.metric = None if diagonal is None else th.as_tensor(diagonal).to(next(self.actor.parameters()))
 
     @property
     def uses_rms(self) -> bool:
@@ -211,11 +209,11 @@ class QFlexPolicy(ShareablePolicy):
         return self._predict(obs, deterministic=deterministic)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        source_actions = self.source(observation, deterministic)
-        unclamped = self.explore(observation, source_actions)
+        unclamped = self._explore(observation, self._source(observation, deterministic))
         actions = unclamped.clamp(-1.0, 1.0)
-        self.clamp_count.add_((actions != unclamped).sum())
-        self._predicted_coordinates += actions.numel()
+        if not is_watched():
+            self.clamp_count.add_((actions != unclamped).sum())
+            self._predicted_coordinates += actions.numel()
         return actions
 
     def source(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
@@ -227,15 +225,19 @@ class QFlexPolicy(ShareablePolicy):
         :return: Shape (B, |A|), in [-1, 1], a constant.
         """
         with th.no_grad():
-            folded = self._fold("actor", [self.actor.net], self.actor.features_dim)
-            if folded is None:
-                return self.actor(obs, deterministic)
-            features = self.actor.encode(obs)
-            if is_single(features):
-                output = propagate_single(folded[0], features)
-            else:
-                output = folded[0].propagate(folded[0].hoist(features))
-            return squash(*self.actor.split_heads(output), deterministic)
+            return self._source(obs, deterministic)
+
+    def _source(self, obs: PyTorchObs, deterministic: bool) -> th.Tensor:
+        """The same, with a gradient to parameters and observations where torch records one."""
+        folded = self.fold("actor", self.actor, [self.actor.net], self.actor.features_dim)
+        if folded is None:
+            return self.actor(obs, deterministic)
+        features = self.actor.encode(obs)
+        if is_single(features):
+            output = propagate_single(folded[0], features)
+        else:
+            output = folded[0].propagate(folded[0].hoist(features))
+        return squash(*self.actor.split_heads(output), deterministic)
 
     def explore(self, obs: PyTorchObs, source_actions: th.Tensor) -> th.Tensor:
         """
@@ -245,8 +247,12 @@ class QFlexPolicy(ShareablePolicy):
         :param source_actions: a(0), shape (B, |A|).
         :return: Shape (B, |A|).
         """
+        with th.no_grad():
+            return self._explore(obs, source_actions)
+
+    def _explore(self, obs: PyTorchObs, source_actions: th.Tensor) -> th.Tensor:
         if self.exploration == "flow":
-            return self.flow(obs, source_actions)
+            return self._flow(obs, source_actions)
         if self.exploration == "ascent":
             return self.ascend(obs, source_actions).target_actions
         return source_actions
@@ -260,10 +266,13 @@ class QFlexPolicy(ShareablePolicy):
         :return: Shape (B, |A|), not clamped to the box.
         """
         with th.no_grad():
-            features, folded = self._field_at(obs)
-            if folded is not None and is_single(features):
-                return integrate_single(folded, features, source_actions, self.flow_steps)
-            return integrate(self._velocity(features, folded), source_actions, self.flow_steps)
+            return self._flow(obs, source_actions)
+
+    def _flow(self, obs: PyTorchObs, source_actions: th.Tensor) -> th.Tensor:
+        features, folded = self._field_at(obs)
+        if folded is not None and is_single(features):
+            return integrate_single(folded, features, source_actions, self.flow_steps)
+        return integrate(self._velocity(features, folded), source_actions, self.flow_steps)
 
     def ascend(self, obs: PyTorchObs, source_actions: th.Tensor) -> Guidance:
         """
@@ -279,20 +288,19 @@ class QFlexPolicy(ShareablePolicy):
                 metric = rms_preconditioner(self.mean_square_gradient)
             return ascend(self.q_gradient(obs), source_actions, self.guidance_steps, self.guidance_step_size, metric)
 
-    def pop_clamped_share(self) -> float:
+    def pop_counts(self) -> dict[str, float]:
         """Share of the coordinates predicted since the last call that had to be clamped to the box."""
         share = self.clamp_count.item() / max(self._predicted_coordinates, 1)
-        self.clamp_count.zero_()
-        self._predicted_coordinates = 0
-        return share
+        self.restore_counts((0, 0))
+        return {"clamped_share": share}
 
-    def clamped(self) -> tuple[int, int]:
-        """Coordinates predicted since the last :meth:`pop_clamped_share` that had to be clamped, and all of them."""
+    def counts(self) -> tuple[int, int]:
+        """Coordinates predicted since the last :meth:`pop_counts` that had to be clamped, and all of them."""
         return int(self.clamp_count.item()), self._predicted_coordinates
 
-    def restore_clamped(self, counts: tuple[int, int]) -> None:
+    def restore_counts(self, counts: tuple[int, int]) -> None:
         """
-        :param counts: What :meth:`clamped` gave.
+        :param counts: What :meth:`counts` gave.
         """
         self.clamp_count.fill_(counts[0])
         self._predicted_coordinates = counts[1]
@@ -320,7 +328,7 @@ class QFlexPolicy(ShareablePolicy):
 
     def _field_at(self, obs: PyTorchObs) -> tuple[th.Tensor, FoldedMLP | None]:
         """Features of given states, and the folded field if there is one."""
-        folded = self._fold("field", [self.field.net], self.field.features_dim)
+        folded = self.fold("field", self.field, [self.field.net], self.field.features_dim)
         return self.field.encode(obs), None if folded is None else folded[0]
 
     def _velocity(self, features: th.Tensor, folded: FoldedMLP | None) -> Velocity:
@@ -352,42 +360,11 @@ class QFlexPolicy(ShareablePolicy):
             return differentiable_min_q(folded, features, actions)
         return smallest(self.critic.q_values(features, actions))
 
+    @th.no_grad()
     def _critics_at(self, obs: PyTorchObs) -> tuple[th.Tensor, list[FoldedMLP] | None]:
         """Features of given states as constants, and the folded critics if there are."""
-        with th.no_grad():
-            features = self.critic.encode(obs)
-        return features, self._fold("critic", list(self.critic.q_networks), self.critic.features_dim, True)
-
-    def _fold(self, name: str, nets: list[Any], n_features: int, backward: bool = False) -> list[FoldedMLP] | None:
-        """Folded networks at their present parameters; None where the plain definition has to serve."""
-        return self._folded.get(name, nets, n_features, backward)
-
-    # --- Between [-1, 1] and the Box of the environment ---
-
-    def scale_action(self, action: np.ndarray) -> np.ndarray:
-        """
-        Rescale actions from [low, high] to [-1, 1].
-
-        :param action: In the Box of the environment, shape ``(..., *action_space.shape)``.
-        :return: float32, never outside [-1, 1].
-        """
-        low, high = self._bounds()
-        return np.clip(2.0 * ((action - low) / (high - low)) - 1.0, -1.0, 1.0).astype(np.float32)
-
-    def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
-        """
-        Rescale actions from [-1, 1] to [low, high].
-
-        :param scaled_action: Shape ``(..., *action_space.shape)``.
-        :return: In the Box's dtype, never outside it (SB3's formula can exceed ``high`` by rounding).
-        """
-        low, high = self._bounds()
-        action = (low + 0.5 * (scaled_action + 1.0) * (high - low)).astype(self.action_space.dtype)
-        return np.clip(action, self.action_space.low, self.action_space.high)
-
-    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        # float64: in float32 the width is rounded, and an action of 1 can miss the end of the box.
-        return self.action_space.low.astype(np.float64), self.action_space.high.astype(np.float64)
+        nets = list(self.critic.q_networks)
+        return self.critic.encode(obs), self.fold("critic", self.critic, nets, self.critic.features_dim, True)
 
 
 MlpPolicy = QFlexPolicy

@@ -146,11 +146,11 @@ def plain_path(policy: QFlexPolicy) -> Iterator[None]:
 
     :param policy: The policy.
     """
-    policy._fold = lambda *_: None  # type: ignore[method-assign]
+    vars(policy)["fold"] = lambda *_: None
     try:
         yield
     finally:
-        del policy._fold
+        del vars(policy)["fold"]
 
 
 def label(problem: Problem) -> str:

@@ -49,8 +49,8 @@ def test_actions_beyond_the_box_are_clamped():
     model = small_model(BoxEnv(action_space=BOXES["unit"])).learn(25)
     with th.no_grad():
         model.field.net[-1].bias.fill_(50.0)
-    model.policy.pop_clamped_share()
+    model.policy.pop_counts()
     actions, _ = model.predict(np.zeros((5, 3), np.float32))
     np.testing.assert_array_equal(actions, np.ones((5, 2), np.float32))
-    assert model.policy.pop_clamped_share() == 1.0
-    assert model.policy.pop_clamped_share() == 0.0
+    assert model.policy.pop_counts() == {"clamped_share": 1.0}
+    assert model.policy.pop_counts() == {"clamped_share": 0.0}

@@ -202,13 +202,14 @@ def test_the_policy_uses_both_paths_with_the_same_result(caplog: pytest.LogCaptu
     start = th.rand(batch, 4) * 2 - 1
     fast = policy.flow(obs, start), policy.ascend(obs, start).target_actions, policy.source(obs, deterministic=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(policy, "_fold", lambda *args: None)
+        patch.setattr(policy, "fold", lambda *args: None)
         plain = policy.flow(obs, start), policy.ascend(obs, start).target_actions, policy.source(obs, True)
     for got, expected in zip(fast, plain, strict=True):
         th.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
     assert "plain path" not in caplog.text
 
 
+@th.no_grad()
 def test_other_activations_fall_back_with_a_logged_reason(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="sb3_qflex")
     policy = make_policy(activation_fn=nn.Tanh)
@@ -226,7 +227,8 @@ def test_folded_networks_follow_every_change_of_the_parameters(change: str) -> N
     with th.no_grad():
         for parameter in other.parameters():
             parameter.add_(0.3 * th.randn_like(parameter))
-    before = policy._predict(obs, deterministic=True)
+    with th.no_grad():
+        before = policy._predict(obs, deterministic=True)
     if change == "optimizer":
         for parameter in policy.field.parameters():
             parameter.grad = th.ones_like(parameter)
@@ -242,7 +244,8 @@ def test_folded_networks_follow_every_change_of_the_parameters(change: str) -> N
         policy.field.train()
         policy.field(obs, th.randn(8, 4), th.rand(8, 1))
         policy.field.eval()
-    after = policy._predict(obs, deterministic=True)
+    with th.no_grad():
+        after = policy._predict(obs, deterministic=True)
     assert not th.allclose(before, after, atol=1e-4)
     policy._folded.clear()
     th.testing.assert_close(policy._predict(obs, deterministic=True), after)

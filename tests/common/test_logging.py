@@ -6,7 +6,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import KVWriter, Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sb3_qflex.qflex import metrics
+from sb3_qflex.common import training_log
+from sb3_qflex.qflex import qflex
 
 KEYS = {
     "critic_loss",
@@ -73,9 +74,9 @@ def test_updates_per_step_of_many_environments():
 @pytest.mark.parametrize(("interval", "computed"), [(10, 4), (20, 2)])
 def test_diagnostics_are_computed_at_dumps_but_not_at_all_of_them(monkeypatch, interval, computed):
     calls = []
-    monkeypatch.setattr(metrics, "DIAGNOSTICS_INTERVAL", interval)
-    original = metrics.flow_diagnostics
-    monkeypatch.setattr(metrics, "flow_diagnostics", lambda *args: calls.append(1) or original(*args))
+    monkeypatch.setattr(training_log, "DIAGNOSTICS_INTERVAL", interval)
+    original = qflex.flow_diagnostics
+    monkeypatch.setattr(qflex, "flow_diagnostics", lambda *args: calls.append(1) or original(*args))
     # Four episodes end at each tenth step (and update), and each of them dumps: one computation for all four, and for
     # the next four, too, where the interval is longer.
     dumps = recorded(small_model(make_vec_env(BoxEnv, 4)), 160, log_interval=1)
@@ -86,7 +87,7 @@ def test_diagnostics_are_computed_at_dumps_but_not_at_all_of_them(monkeypatch, i
 
 
 def test_means_are_those_since_the_last_dump():
-    means = metrics.RunningMeans()
+    means = training_log.RunningMeans()
     model = small_model(BoxEnv()).learn(21)
     loss = next(model.actor.parameters()).sum().detach()
     for factor in (1.0, 2.0, 6.0):

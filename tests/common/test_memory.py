@@ -70,7 +70,7 @@ def test_learn_refuses_before_anything_is_allocated() -> None:
     model = small_model(BoxEnv(), buffer_size=10**13)
     with pytest.raises(MemoryError, match=r"10,000,000,000,000 transitions needs .* GB when full .* would fit"):
         model.learn(10)
-    assert model.replay_buffer is None and model.num_timesteps == 0
+    assert model._replay_buffer is None and model.num_timesteps == 0
 
 
 def test_limits_of_containers(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_log_std_is_clipped_and_the_mode_is_tanh_of_the_mean() -> None:
     with th.no_grad():
         head.weight.zero_()
         head.bias.copy_(th.tensor([0.5, -1.0, 0.0, 100.0, -100.0, 1.0]))
-    mean, log_std = policy.actor.get_action_dist_params(th.zeros(2, 5))
+    mean, log_std, _ = policy.actor.get_action_dist_params(th.zeros(2, 5))
     assert mean.tolist() == [[0.5, -1.0, 0.0]] * 2
     assert log_std.tolist() == [[2.0, -20.0, 1.0]] * 2
     th.testing.assert_close(policy.actor(th.zeros(2, 5), deterministic=True), th.tanh(mean))

@@ -113,6 +113,6 @@ def test_loaded_buffer_of_another_model_is_refused(other, message, tmp_path):
 
 def test_buffer_is_allocated_by_learn():
     model = small_model(gym.make("Pendulum-v1"))
-    assert model.replay_buffer is None
+    assert model._replay_buffer is None
     model.learn(1)
     assert isinstance(model.replay_buffer, ReplayBuffer)

@@ -104,8 +104,8 @@ def test_inference_needs_neither_buffer_nor_environment(tmp_path):
         buffer_size=1,
         optimize_memory_usage=False,
     )
-    assert loaded.env is None and loaded.replay_buffer is None
     assert loaded.predict(np.zeros(3, dtype=np.float32), deterministic=True)[0].shape == (1,)
+    assert loaded.env is None and loaded._replay_buffer is None
     with pytest.raises(ValueError, match="needs an environment"):
         loaded.learn(10)
     loaded.set_env(make_vec_env("Pendulum-v1", 1))

@@ -37,7 +37,7 @@ def test_versions_are_saved_and_differences_named(tmp_path: Path, monkeypatch: p
     path = tmp_path / "model.zip"
     with monkeypatch.context() as patch:
         then = {**describe_versions(), "torch": "1.0.7", "mujoco": "2.9", "gone": "1.0"}
-        patch.setattr("sb3_qflex.algorithm.describe_versions", lambda: then)
+        patch.setattr("sb3_qflex.common.off_policy.describe_versions", lambda: then)
         small_model(BoxEnv()).save(path)
     with pytest.warns(VersionWarning) as caught:
         model = QFlex.load(path, device="cpu")

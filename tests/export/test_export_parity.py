@@ -203,7 +203,7 @@ def test_the_noise_samples_as_the_stochastic_policy_does(case, tmp_path):
     obs = observations(model, 64)
     noise = np.random.default_rng(0).standard_normal((64, 2)).astype(np.float32)
     with th.no_grad():
-        mean, log_std = model.actor.get_action_dist_params(th.as_tensor(obs))
+        mean, log_std, _ = model.actor.get_action_dist_params(th.as_tensor(obs))
         source_actions = (mean + log_std.exp() * th.as_tensor(noise)).tanh()
         actions = model.policy.explore(th.as_tensor(obs), source_actions).clamp(-1.0, 1.0)
     expected = model.policy.unscale_action(actions.numpy())

@@ -39,7 +39,7 @@ def everything(model: QFlex) -> dict[str, Any]:
         "place": (buffer.pos, buffer.full, model.num_timesteps, model._n_updates, model._episode_num),
         "returns": [(one["r"], one["l"]) for one in model.ep_info_buffer],
         "last": model._last_obs,
-        "log": model._training_log.state(),
+        **model.training_state(),
         "numpy": np.random.get_state()[1],
         "torch": th.get_rng_state(),
     }

@@ -66,7 +66,7 @@ def test_predictions_follow_the_exploration():
         actions[exploration], _ = model.predict(obs, deterministic=True)
     tensor = th.as_tensor(obs)
     with th.no_grad():
-        mean, _ = model.actor.get_action_dist_params(tensor)
+        mean, _, _ = model.actor.get_action_dist_params(tensor)
     np.testing.assert_allclose(actions["source"], mean.tanh().numpy(), atol=1e-6)
     flow = model.policy.flow(tensor, mean.tanh()).clamp(-1, 1)
     ascent = model.policy.ascend(tensor, mean.tanh()).target_actions.clamp(-1, 1)
@@ -95,7 +95,7 @@ def test_learned_ent_coef(ent_coef, start):
 
 def test_fixed_ent_coef_stays():
     model = trained(5, ent_coef=0.2)
-    assert model._temperature().item() == pytest.approx(0.2)
+    assert model.temperature().item() == pytest.approx(0.2)
     assert model.log_ent_coef is None
 
 

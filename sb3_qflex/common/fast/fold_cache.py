@@ -1,45 +1,115 @@
-"""Folded networks are kept until a parameter or statistic of theirs changes."""
+"""
+Folded networks are kept while their weights are the same.
+
+Nothing tells of every edit of a tensor: ``.data``, NumPy views, shared memory and fused optimizers leave its version as
+it is. So a kept form is used again only where nobody but an optimizer can have edited the weights (inside of
+``train``), or after a look at all values.
+"""
 
 import logging
-from operator import attrgetter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch as th
 from torch import nn
 
 from sb3_qflex.common.fast.folding import FoldedMLP, NotFoldableError
+from sb3_qflex.common.fast.plain import obstacle
 
 logger = logging.getLogger(__name__)
 
 
+class _Entry:
+    """
+    Networks in their folded form, at the weights of one moment.
+
+    :param state: See :func:`_state_key`.
+    :param folded: None where there is no folded form.
+    :param tensors: The weights, to be compared later; None where nobody has asked a second time yet.
+    :param scope: Number of the ``with`` in which it was made; 0 outside.
+    """
+
+    def __init__(
+        self, state: list[int], folded: list[FoldedMLP] | None, tensors: list[th.Tensor] | None, scope: int
+    ) -> None:
+        self.state, self.folded, self.scope = state, folded, scope
+        self._pairs: list[tuple[Any, Any]] | None = None
+        if tensors is not None:
+            # Views keep the memory from being given to other tensors of the same address.
+            views = [t.detach().numpy() if t.device.type == "cpu" else t.detach() for t in tensors]
+            self._pairs = [(view, np.copy(view) if isinstance(view, np.ndarray) else view.clone()) for view in views]
+
+    def is_current(self) -> bool:
+        """Whether all weights are known to be what they were."""
+        if self._pairs is None:
+            return False
+        return all(
+            np.array_equal(now, then) if isinstance(now, np.ndarray) else th.equal(now, then)
+            for now, then in self._pairs
+        )
+
+
 class FoldCache:
-    """The folded forms of a policy's networks, each at its parameters of the last call."""
+    """The folded forms of a policy's networks."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, tuple[list[int], list[FoldedMLP] | None]] = {}
+        self._entries: dict[str, _Entry] = {}
+        self._scopes = 0
+        self._scope = 0
+        self._logged: set[str] = set()
+
+    @contextmanager
+    def edited_by_optimizers_alone(self) -> Iterator[None]:
+        """
+        Inside the ``with`` nobody but optimizers that :func:`mark_as_modified` follows may edit the weights, so that
+        their versions say whether anything has changed.
+        """
+        outer = self._scope
+        self._scopes += 1
+        self._scope = self._scopes
+        try:
+            yield
+        finally:
+            self._scope = outer
 
     def get(
-        self, name: str, nets: list[nn.Sequential], n_features: int, backward: bool = False
+        self, name: str, network: nn.Module, nets: list[Any], n_features: int, backward: bool = False
     ) -> list[FoldedMLP] | None:
         """
         Folded networks at their present parameters; None where there is no folded form, which is logged once.
 
         :param name: What the networks are.
+        :param network: The module that has them.
         :param nets: The networks.
         :param n_features: Columns of their input that are features of the state.
         :param backward: Whether gradients by the action will be taken.
         """
-        state = _state_key(nets)
+        layers = [layer for net in nets for layer in net._modules.values()]
+        reason = obstacle(layers, (network, *nets))
+        if reason:
+            self._log(name, reason)
+            return None
+        tensors = _tensors(layers)
+        state = _state_key(tensors)
         entry = self._entries.get(name)
-        if entry is None or entry[0] != state:
-            try:
-                entry = (state, [FoldedMLP(net, n_features, backward) for net in nets])
-            except NotFoldableError as error:
-                if entry is None:
-                    logger.info("QFlex uses the plain path for its %s network: %s.", name, error)
-                entry = (state, None)
-            self._entries[name] = entry
-        return entry[1]
+        same = entry is not None and entry.state == state
+        if entry is not None and same and ((self._scope and entry.scope == self._scope) or entry.is_current()):
+            return entry.folded
+        try:
+            folded = [FoldedMLP(net, n_features, backward) for net in nets]
+        except NotFoldableError as error:
+            self._log(name, str(error))
+            return None
+        # Values are copied when a form is asked for again: between two updates it is often used once.
+        self._entries[name] = _Entry(state, folded, tensors if same and not self._scope else None, self._scope)
+        return folded
+
+    def _log(self, name: str, reason: str) -> None:
+        if name not in self._logged:
+            logger.info("The plain path is used for the %s network: %s.", name, reason)
+            self._logged.add(name)
 
     def clear(self) -> None:
         """Forget all of them."""
@@ -47,29 +117,29 @@ class FoldCache:
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy of the policy has other tensors, so that these would not fit.
-        return {"_entries": {}}
+        return vars(FoldCache())
 
 
-def mark_as_modified(optimizer: th.optim.Optimizer, *_: Any) -> None:
+def mark_as_modified(optimizer: th.optim.Optimizer) -> None:
     """
-    Hook after each step: fused optimizers edit parameters without advancing the versions that :class:`FoldCache` reads.
+    Tell of a step: fused optimizers edit parameters without advancing the versions that :class:`FoldCache` reads.
 
     :param optimizer: The optimizer.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            th.autograd.graph.increment_version(parameter)
+            if not parameter.is_inference():
+                th.autograd.graph.increment_version(parameter)
 
 
-_version = attrgetter("_version")
-
-
-def _state_key(nets: list[nn.Sequential]) -> list[int]:
-    """
-    Changes whenever a parameter or buffer of a foldable network was replaced or edited in place (but through
-    ``.data``). Looks at their flat layers itself: ``nn.Module.parameters`` takes longer than a flow step.
-    """
-    layers = [layer for net in nets for layer in net._modules.values()]
+def _tensors(layers: list[Any]) -> list[th.Tensor]:
+    """Parameters and buffers of flat layers: ``nn.Module.parameters`` takes longer than a flow step."""
     dicts = [each for layer in layers for each in (layer._parameters, layer._buffers) if each]
-    tensors = [t for each in dicts for t in each.values() if t is not None]
-    return [*map(th.Tensor.data_ptr, tensors), *map(_version, tensors)]
+    return [tensor for each in dicts for tensor in each.values()]
+
+
+def _state_key(tensors: list[th.Tensor]) -> list[int]:
+    """Changes whenever one of them was replaced, or edited in place as torch follows it."""
+    # Tensors made in inference mode have no version; their values alone count.
+    versions = [0 if t.is_inference() else t._version for t in tensors]
+    return [*map(th.Tensor.data_ptr, tensors), *versions]

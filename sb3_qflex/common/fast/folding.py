@@ -17,8 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sb3_qflex.common.batch_renorm import BatchRenorm
-from sb3_qflex.qflex.flow import Velocity
-from sb3_qflex.qflex.guidance import QGradient
+from sb3_qflex.common.type_aliases import QGradient, Velocity
 
 
 class NotFoldableError(ValueError):

@@ -1,0 +1,125 @@
+"""What the policies of all algorithms here have in common."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import get_action_dim
+from torch import nn
+
+from sb3_qflex.common import validation
+from sb3_qflex.common.fast.fold_cache import FoldCache
+from sb3_qflex.common.fast.folding import FoldedMLP
+from sb3_qflex.common.fast.plain import is_watched
+
+
+class Policy(BasePolicy):
+    """
+    Base class of policies, on a bounded Box of actions that the networks know as [-1, 1].
+
+    A subclass builds its networks with their optimizers, ``actor`` among them, and says in ``_predict`` what acts.
+
+    :param observation_space: Observation space: no images
+    :param action_space: A bounded Box of floats
+    :param arguments: Of SB3's ``BasePolicy``
+    """
+
+    action_space: spaces.Box
+    action_dim: int
+    actor: Any
+
+    def __init__(self, observation_space: spaces.Space, action_space: spaces.Box, *arguments: Any, **keywords: Any):
+        validation.check_spaces(observation_space, action_space)
+        super().__init__(observation_space, action_space, *arguments, squash_output=True, **keywords)
+        self.action_dim = get_action_dim(self.action_space)
+        self._folded = FoldCache()
+
+    # --- Acting ---
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """
+        Get the policy action from an observation, see ``BasePolicy.predict``.
+
+        :param observation: the input observation
+        :param state: passed through
+        :param episode_start: ignored: nothing here is recurrent
+        :param deterministic: Whether or not to return deterministic actions.
+        :raises ValueError: if a number of the observation is not finite, naming its entry and environment
+        """
+        validation.check_finite_observation(observation, self.observation_space)
+        return super().predict(observation, state, episode_start, deterministic)
+
+    def fold(
+        self, name: str, network: nn.Module, nets: list[Any], n_features: int, backward: bool = False
+    ) -> list[FoldedMLP] | None:
+        """
+        Eval-mode networks folded at their present parameters; None where the plain definition has to serve: for other
+        layers than those of ``networks.renorm_mlp``, hooks, and while torch traces or differentiates.
+
+        :param name: What they are.
+        :param network: The module that has them.
+        :param nets: The networks.
+        :param n_features: Columns of their input that are features of the state.
+        :param backward: Whether gradients by the action will be taken.
+        """
+        if th.is_grad_enabled() or network.training or is_watched():
+            return None
+        return self._folded.get(name, network, nets, n_features, backward)
+
+    @contextmanager
+    def edited_by_optimizers_alone(self) -> Iterator[None]:
+        """Inside the ``with`` nobody but ``OffPolicyBase.minimise`` may edit the weights."""
+        with self._folded.edited_by_optimizers_alone():
+            yield
+
+    # --- What is counted while acting, for the log and for checkpoints ---
+
+    def pop_counts(self) -> dict[str, float]:
+        """Values for the log of what was counted since the last call."""
+        return {}
+
+    def counts(self) -> Any:
+        """What was counted since then, for :meth:`restore_counts`."""
+        return None
+
+    def restore_counts(self, counts: Any) -> None:
+        """
+        :param counts: What :meth:`counts` gave.
+        """
+
+    # --- Between [-1, 1] and the Box of the environment ---
+
+    def scale_action(self, action: np.ndarray) -> np.ndarray:
+        """
+        Rescale actions from [low, high] to [-1, 1].
+
+        :param action: In the Box of the environment, shape ``(..., *action_space.shape)``.
+        :return: float32, never outside [-1, 1].
+        """
+        low, high = self._bounds()
+        return np.clip(2.0 * ((action - low) / (high - low)) - 1.0, -1.0, 1.0).astype(np.float32)
+
+    def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
+        """
+        Rescale actions from [-1, 1] to [low, high].
+
+        :param scaled_action: Shape ``(..., *action_space.shape)``.
+        :return: In the Box's dtype, never outside it (SB3's formula can exceed ``high`` by rounding).
+        """
+        low, high = self._bounds()
+        action = (low + 0.5 * (scaled_action + 1.0) * (high - low)).astype(self.action_space.dtype)
+        return np.clip(action, self.action_space.low, self.action_space.high)
+
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        # float64: in float32 the width is rounded, and an action of 1 can miss the end of the box.
+        return self.action_space.low.astype(np.float64), self.action_space.high.astype(np.float64)
