@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch as th
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_qflex.common.policies import Policy
 
 SelfPolicy = TypeVar("SelfPolicy", bound="ShareablePolicy")
 
@@ -13,7 +14,7 @@ SelfPolicy = TypeVar("SelfPolicy", bound="ShareablePolicy")
 _ZIP = b"PK\x03\x04"
 
 
-class ShareablePolicy(BasePolicy):
+class ShareablePolicy(Policy):
     """A policy that can be written to a file without pickles, see :mod:`sb3_qflex.export.policy_file`."""
 
     def export_policy(
@@ -31,7 +32,7 @@ class ShareablePolicy(BasePolicy):
         """
         from sb3_qflex.export.policy_file import save_policy
 
-        return save_policy(self, path, vec_normalize, task)  # type: ignore[arg-type]
+        return save_policy(self, path, vec_normalize, task)
 
     @classmethod
     def load(cls: type[SelfPolicy], path: Any, device: th.device | str = "auto") -> SelfPolicy:
@@ -53,4 +54,4 @@ class ShareablePolicy(BasePolicy):
             with open(path, "rb") as file:
                 if file.read(len(_ZIP)) == _ZIP:
                     return super().load(str(path), device)
-        return load_policy(cls, path, device)  # type: ignore[type-var]
+        return load_policy(cls, path, device)

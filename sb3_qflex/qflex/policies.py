@@ -1,8 +1,8 @@
 """QFlex's policy: a Gaussian source policy, its critics, and the velocity field that carries its actions along Q."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
@@ -16,7 +16,9 @@ from sb3_qflex.common.fast.fold_cache import FoldCache, mark_as_modified
 from sb3_qflex.common.fast.folding import FoldedMLP, differentiable_min_q, folded_q_gradient, folded_velocity
 from sb3_qflex.common.fast.single_observation import integrate_single, is_single, propagate_single
 from sb3_qflex.common.networks import Critics, SourceActor, VelocityField, squash
+from sb3_qflex.export.heads import Head
 from sb3_qflex.export.shareable import ShareablePolicy
+from sb3_qflex.qflex.exported import exported_head
 from sb3_qflex.qflex.flow import Velocity, integrate
 from sb3_qflex.qflex.guidance import (
     RMS_DECAY,
@@ -62,7 +64,23 @@ class QFlexPolicy(ShareablePolicy):
     :param exploration: What ``predict`` executes: "flow", "source" or "ascent" (see :class:`sb3_qflex.QFlex`).
     """
 
-    action_space: spaces.Box
+    file_arguments: ClassVar[Mapping[str, tuple[type, ...]]] = {
+        "normalize_images": (bool,),
+        "net_arch": (list, dict, type(None)),
+        "batch_norm": (bool,),
+        "batch_norm_momentum": (float, int),
+        "batch_norm_eps": (float, int),
+        "renorm_warmup_steps": (int,),
+        "n_critics": (int,),
+        "share_features_extractor": (bool,),
+        "flow_steps": (int,),
+        "guidance_steps": (int,),
+        "guidance_step_size": (float, int),
+        "preconditioner": (list, str, type(None)),
+        "exploration": (str,),
+    }
+    network_counts = ("n_critics",)
+
     actor: SourceActor
     critic: Critics
     field: VelocityField
@@ -362,32 +380,16 @@ class QFlexPolicy(ShareablePolicy):
         """Folded networks at their present parameters; None where the plain definition has to serve."""
         return self._folded.get(name, nets, n_features, backward)
 
-    # --- Between [-1, 1] and the Box of the environment ---
-
-    def scale_action(self, action: np.ndarray) -> np.ndarray:
+    def exported_head(self, takes_noise: bool = False, *, flow_steps: int | None = None) -> Head:
         """
-        Rescale actions from [low, high] to [-1, 1].
+        The source action, and the flow behind it.
 
-        :param action: In the Box of the environment, shape ``(..., *action_space.shape)``.
-        :return: float32, never outside [-1, 1].
+        :param takes_noise: Whether a(0) is sampled, with standard normal noise (B, |A|) as an input.
+        :param flow_steps: Another K than the policy's.
+        :raises ValueError: For ``exploration="ascent"``, a wrong K, and networks without exported form.
         """
-        low, high = self._bounds()
-        return np.clip(2.0 * ((action - low) / (high - low)) - 1.0, -1.0, 1.0).astype(np.float32)
-
-    def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
-        """
-        Rescale actions from [-1, 1] to [low, high].
-
-        :param scaled_action: Shape ``(..., *action_space.shape)``.
-        :return: In the Box's dtype, never outside it (SB3's formula can exceed ``high`` by rounding).
-        """
-        low, high = self._bounds()
-        action = (low + 0.5 * (scaled_action + 1.0) * (high - low)).astype(self.action_space.dtype)
-        return np.clip(action, self.action_space.low, self.action_space.high)
-
-    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        # float64: in float32 the width is rounded, and an action of 1 can miss the end of the box.
-        return self.action_space.low.astype(np.float64), self.action_space.high.astype(np.float64)
+        steps = self.flow_steps if flow_steps is None else flow_steps
+        return exported_head(self.actor, self.field, self.exploration, steps, takes_noise)
 
 
 MlpPolicy = QFlexPolicy
@@ -395,3 +397,5 @@ MlpPolicy = QFlexPolicy
 
 class MultiInputPolicy(QFlexPolicy):
     """:class:`QFlexPolicy` under SB3's name for Dict observations."""
+
+    file_arguments = QFlexPolicy.file_arguments
