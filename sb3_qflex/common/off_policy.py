@@ -44,7 +44,7 @@ class OffPolicyBase(CollectingAlgorithm):
 
     #: What ``policy`` has to be a subclass of.
     policy_base: ClassVar[type[Any]] = Policy
-    #: Attributes of the model that are optimizers and lie in every saved file.
+    #: Optimizers, each in a network of the policy, which is an attribute of the model too. They lie in saved files.
     optimizers: ClassVar[tuple[str, ...]] = ("actor.optimizer", "critic.optimizer")
     policy: Any
 
@@ -142,7 +142,12 @@ class OffPolicyBase(CollectingAlgorithm):
 
     def _create_aliases(self) -> None:
         """Networks of the policy as attributes of the model, as SB3's algorithms have them."""
-        self.actor = self.policy.actor
+        for name in self._networks():
+            setattr(self, name, getattr(self.policy, name))
+
+    @classmethod
+    def _networks(cls) -> list[str]:
+        return list(dict.fromkeys(name.partition(".")[0] for name in cls.optimizers))
 
     @classmethod
     def policy_options(cls) -> list[str]:
@@ -325,8 +330,8 @@ class OffPolicyBase(CollectingAlgorithm):
             return super().load(file, env, device, custom_objects, print_system_info, force_reset, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
-        own = ["actor", "critic", "_guard", "_training_log", "_q_bound", options.IN_USE]
-        return [*super()._excluded_save_params(), *own]
+        own = ["_guard", "_training_log", "_q_bound", options.IN_USE]
+        return [*super()._excluded_save_params(), *own, *self._networks()]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", *self.optimizers], []

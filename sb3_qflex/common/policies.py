@@ -1,8 +1,8 @@
 """What the policies of all algorithms here have in common."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
@@ -15,13 +15,16 @@ from sb3_qflex.common import validation
 from sb3_qflex.common.fast.fold_cache import FoldCache
 from sb3_qflex.common.fast.folding import FoldedMLP
 from sb3_qflex.common.fast.plain import is_watched
+from sb3_qflex.common.validation import UnsupportedError
 
 
 class Policy(BasePolicy):
     """
     Base class of policies, on a bounded Box of actions that the networks know as [-1, 1].
 
-    A subclass builds its networks with their optimizers, ``actor`` among them, and says in ``_predict`` what acts.
+    A subclass builds its networks with their optimizers, ``actor`` among them, and says in ``_predict`` what acts. One
+    that is to be exported overrides :meth:`exported_head`; one that is to be written to a policy file declares
+    ``file_arguments`` and ``network_counts``.
 
     :param observation_space: Observation space: no images
     :param action_space: A bounded Box of floats
@@ -31,6 +34,14 @@ class Policy(BasePolicy):
     action_space: spaces.Box
     action_dim: int
     actor: Any
+
+    #: The constructor's arguments that a policy file carries, with the types that their values have in JSON: all but
+    #: observation_space, action_space, lr_schedule, activation_fn, optimizer_class, optimizer_kwargs,
+    #: features_extractor_class and features_extractor_kwargs, which every such policy takes. A subclass declares them
+    #: again, since it may act otherwise: by that it says that they are all that it needs.
+    file_arguments: ClassVar[Mapping[str, tuple[type, ...]]] = {}
+    #: Those of them that are numbers of networks: a file cannot ask for more than it has tensors.
+    network_counts: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, observation_space: spaces.Space, action_space: spaces.Box, *arguments: Any, **keywords: Any):
         validation.check_spaces(observation_space, action_space)
@@ -96,6 +107,30 @@ class Policy(BasePolicy):
         """
         :param counts: What :meth:`counts` gave.
         """
+
+    # --- Files ---
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        data = super()._get_constructor_parameters()
+        names = (*self.file_arguments, "activation_fn", "features_extractor_class", "features_extractor_kwargs")
+        data.update({name: getattr(self, name) for name in (*names, "optimizer_class", "optimizer_kwargs")})
+        data["lr_schedule"] = self._dummy_schedule  # the policy alone is not trained
+        return data
+
+    def exported_head(self, takes_noise: bool = False) -> nn.Module:
+        """
+        What an exported policy does between features and actions, with the weights of this moment.
+
+        A subclass may take options of its own by keyword, which ``export_onnx`` and ``export_torchscript`` pass on.
+
+        :param takes_noise: Whether it samples, with standard normal noise as an input, or acts deterministically.
+        :return: A :class:`sb3_qflex.export.heads.Head`.
+        :raises UnsupportedError: Where there is none, with what to do.
+        """
+        raise UnsupportedError(
+            f"{type(self).__name__} has no exported form: its method exported_head has to return one, see "
+            "sb3_qflex.export.heads."
+        )
 
     # --- Between [-1, 1] and the Box of the environment ---
 

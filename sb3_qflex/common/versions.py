@@ -3,12 +3,14 @@
 import functools
 import platform
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 from sb3_qflex.common.version import VERSION
 
 _PACKAGES = ("torch", "numpy", "stable-baselines3", "sb3-contrib", "gymnasium", "myosuite", "mujoco")
+_POLICY_PACKAGES = ("stable_baselines3", "torch", "numpy", "gymnasium")
 
 
 class VersionWarning(UserWarning):
@@ -22,13 +24,24 @@ def describe_versions() -> dict[str, str]:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    versions = {"Python": platform.python_version(), "sb3-qflex": VERSION}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
+    return {"Python": platform.python_version(), "sb3-qflex": VERSION, **_installed(_PACKAGES)}
+
+
+def policy_versions(*more: str) -> dict[str, str]:
+    """
+    Versions that a file of a policy records, by the names that it has for them.
+
+    :param more: Distributions beyond those that every policy depends on; absent ones are left out.
+    """
+    return {"sb3_qflex": VERSION, **_installed((*_POLICY_PACKAGES, *more))}
+
+
+def _installed(packages: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def differences(saved: Mapping[str, str], present: Mapping[str, str]) -> list[str]:

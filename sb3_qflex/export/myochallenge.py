@@ -4,14 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
 from sb3_qflex.common.persistence import write_atomically
 from sb3_qflex.export.onnx_file import export_onnx
-from sb3_qflex.qflex.qflex import QFlex
 
 POLICY, METADATA = "policy.onnx", "metadata.json"
 
 
-def export_myochallenge(model: QFlex, folder: str | Path, **options: Any) -> Path:
+def export_myochallenge(model: OffPolicyAlgorithm, folder: str | Path, **options: Any) -> Path:
     """
     Write ``policy.onnx`` and ``metadata.json`` into a folder.
 

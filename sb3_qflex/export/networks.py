@@ -1,13 +1,21 @@
 """Eval-mode networks as plain affine layers, with every BatchRenorm folded in double precision."""
 
-from typing import NamedTuple
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch as th
 from torch import nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from sb3_qflex.common.batch_renorm import BatchRenorm
 from sb3_qflex.common.fast.folding import Affine
+from sb3_qflex.common.networks import RenormMLP
 from sb3_qflex.common.validation import UnsupportedError
+
+if TYPE_CHECKING:
+    from sb3_qflex.export.graph import Graph  # onnx is optional
 
 #: Activations that every export format knows, by the name that the policy file has for them.
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -28,20 +36,52 @@ class FoldedLayers(NamedTuple):
     activations: list[nn.Module]
 
 
+def refuse_hooks(module: nn.Module) -> None:
+    """
+    :param module: With all its parts.
+    :raises UnsupportedError: If a part has hooks around its forward, or another forward than its class: code that no
+        file carries, and that the weights do not show.
+    """
+    for name, part in module.named_modules():
+        if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):
+            raise UnsupportedError(
+                f"{name or 'The network'} ({type(part).__name__}) has forward hooks, or a forward of its own, which no "
+                "exported file can carry. Remove them (handle.remove, th.nn.utils.prune.remove, remove_weight_norm, "
+                "remove_spectral_norm); parametrizations of th.nn.utils.parametrizations can stay in ONNX and "
+                "TorchScript files."
+            )
+
+
+def check_sequence(net: nn.Module) -> None:
+    """
+    :param net: What should be layers in sequence.
+    :raises UnsupportedError: If it is a module with a forward of its own.
+    """
+    if type(net) not in (nn.Sequential, RenormMLP):
+        raise UnsupportedError(f"A {type(net).__name__} cannot be exported: it has to be an nn.Sequential.")
+
+
 def fold_layers(net: nn.Sequential) -> FoldedLayers:
     """
     Fold the BatchRenorm layers of ``networks.renorm_mlp`` into the Linear layers that follow them.
 
+    Parametrized layers have the weights that they compute.
+
     :param net: BatchRenorm (or nothing), Linear, activation, ..., Linear.
-    :raises UnsupportedError: For other layers or another order, naming the first.
+    :raises UnsupportedError: For other layers or another order, naming the first, and for forward hooks.
     """
+    check_sequence(net)
+    refuse_hooks(net)
     affines: list[Affine] = []
     activations: list[nn.Module] = []
-    centre, norm = None, None
+    centre: th.Tensor | None = None
+    norm: BatchRenorm | None = None
+    layer: Any
     for layer in net:
-        if isinstance(layer, BatchRenorm):
+        kind = type_before_parametrizations(layer)
+        if kind is BatchRenorm:
             norm = layer
-        elif type(layer) is nn.Linear and len(activations) == len(affines):
+        elif kind is nn.Linear and len(activations) == len(affines):
             mean, affine = _fold(norm, layer)
             if centre is None:
                 centre = mean
@@ -49,7 +89,7 @@ def fold_layers(net: nn.Sequential) -> FoldedLayers:
                 affine = Affine(affine.weight, affine.bias - affine.weight @ mean)
             affines.append(affine)
             norm = None
-        elif type(layer) in ACTIVATIONS.values() and norm is None and len(activations) == len(affines) - 1:
+        elif kind in ACTIVATIONS.values() and norm is None and len(activations) == len(affines) - 1:
             activations.append(layer)
         else:
             raise UnsupportedError(
@@ -63,7 +103,8 @@ def fold_layers(net: nn.Sequential) -> FoldedLayers:
 
 def _fold(norm: BatchRenorm | None, linear: nn.Linear) -> tuple[th.Tensor, Affine]:
     """Mean to subtract from the input, and the affine layer behind that."""
-    weight, bias = linear.weight.detach().double(), linear.bias.detach().double()
+    weight = linear.weight.detach().double()
+    bias = weight.new_zeros(len(weight)) if linear.bias is None else linear.bias.detach().double()
     if norm is None:
         return weight.new_zeros(weight.shape[1]), Affine(weight, bias)
     scale = norm.scale.detach().double() * (norm.running_var.double() + norm.eps).rsqrt()
@@ -75,7 +116,7 @@ class ExportedMLP(nn.Module):
     A folded network whose first layer is split into the half of the state and that of the other inputs.
 
     :param net: See :func:`fold_layers`.
-    :param n_features: Columns of the input that are features of the state; the others follow them.
+    :param n_features: Columns of the input that are features of the state; the others follow them. None for all.
     :param rows: Outputs to keep.
     :param output_scale: Factor on the outputs.
     :raises UnsupportedError: See :func:`fold_layers`.
@@ -84,18 +125,34 @@ class ExportedMLP(nn.Module):
     centre: th.Tensor
     input_weight: th.Tensor
 
-    def __init__(self, net: nn.Sequential, n_features: int, rows: slice = slice(None), output_scale: float = 1.0):
+    def __init__(
+        self,
+        net: nn.Sequential,
+        n_features: int | None = None,
+        rows: slice = slice(None),
+        output_scale: float = 1.0,
+    ):
         super().__init__()
         centre, affines, activations = fold_layers(net)
         last = affines[-1]
         affines[-1] = Affine(output_scale * last.weight[rows], output_scale * last.bias[rows])
         weight, bias = affines[0]
+        n_features = weight.shape[1] if n_features is None else n_features
         bias = bias - weight[:, n_features:] @ centre[n_features:]
         self.register_buffer("centre", centre[:n_features].float())
         self.register_buffer("input_weight", weight[:, n_features:].float())
         self.first = _linear(Affine(weight[:, :n_features], bias))
         self.layers = nn.ModuleList(_linear(affine) for affine in affines[1:])
         self.activations = nn.ModuleList(activations)
+
+    def forward(self, features: th.Tensor) -> th.Tensor:
+        """
+        Output of a network on features alone.
+
+        :param features: Shape (B, n_features).
+        :return: Shape (B, outputs).
+        """
+        return self.propagate(self.hoist(features))
 
     def hoist(self, features: th.Tensor) -> th.Tensor:
         """
@@ -117,6 +174,47 @@ class ExportedMLP(nn.Module):
             z = layer(activation(z))
         return z
 
+    # --- The same as ONNX nodes, from and to the names of values ---
+
+    def write(self, graph: "Graph", features: str) -> str:
+        """
+        As ``forward``.
+
+        :param graph: Where to add the nodes.
+        :param features: Name of the features.
+        """
+        return self.write_propagate(graph, self.write_hoist(graph, features), self.write_layers(graph))
+
+    def write_hoist(self, graph: "Graph", features: str) -> str:
+        """
+        As :meth:`hoist`.
+
+        :param graph: Where to add the nodes.
+        :param features: Name of the features.
+        """
+        centred = graph.add("Sub", features, graph.constant(self.centre))
+        return graph.add("Gemm", centred, *_constants(graph, self.first))
+
+    def write_layers(self, graph: "Graph") -> list[tuple[str, str]]:
+        """
+        Weights and biases of all layers but the first, for any number of :meth:`write_propagate`.
+
+        :param graph: Where to add the constants.
+        """
+        return [_constants(graph, layer) for layer in self.layers]
+
+    def write_propagate(self, graph: "Graph", z: str, layers: list[tuple[str, str]]) -> str:
+        """
+        As :meth:`propagate`.
+
+        :param graph: Where to add the nodes.
+        :param z: Name of the first layer's pre-activation.
+        :param layers: From :meth:`write_layers`.
+        """
+        for activation, layer in zip(self.activations, layers, strict=True):
+            z = graph.add("Gemm", _ONNX_ACTIVATIONS[type(activation).__name__](graph, activation, z), *layer)
+        return z
+
 
 def _linear(affine: Affine) -> nn.Linear:
     outputs, inputs = affine.weight.shape
@@ -124,3 +222,28 @@ def _linear(affine: Affine) -> nn.Linear:
     layer.weight = nn.Parameter(affine.weight.float(), requires_grad=False)
     layer.bias = nn.Parameter(affine.bias.float(), requires_grad=False)
     return layer
+
+
+def _constants(graph: "Graph", layer: Any) -> tuple[str, str]:
+    """Weights (inputs, outputs), the layout that a single row multiplies fastest, and biases."""
+    return graph.constant(layer.weight.t()), graph.constant(layer.bias)
+
+
+def _gelu(graph: "Graph", activation: Any, z: str) -> str:
+    if activation.approximate != "none":
+        raise UnsupportedError(f"{activation} cannot be exported to ONNX: use the exact GELU.")
+    erf = graph.add("Erf", graph.add("Mul", z, graph.constant(np.float32(math.sqrt(0.5)))))
+    half = graph.add("Mul", z, graph.constant(np.float32(0.5)))
+    return graph.add("Mul", half, graph.add("Add", erf, graph.constant(np.float32(1.0))))
+
+
+_ONNX_ACTIVATIONS: dict[str, Callable[["Graph", Any, str], str]] = {
+    "ReLU": lambda graph, _, z: graph.add("Relu", z),
+    "LeakyReLU": lambda graph, layer, z: graph.add("LeakyRelu", z, alpha=layer.negative_slope),
+    "ELU": lambda graph, layer, z: graph.add("Elu", z, alpha=layer.alpha),
+    "SELU": lambda graph, _, z: graph.add("Selu", z),
+    "GELU": _gelu,
+    "SiLU": lambda graph, _, z: graph.add("Mul", z, graph.add("Sigmoid", z)),
+    "Sigmoid": lambda graph, _, z: graph.add("Sigmoid", z),
+    "Tanh": lambda graph, _, z: graph.add("Tanh", z),
+}

@@ -19,7 +19,9 @@ from sb3_qflex.common.validation import UnsupportedError
 OBS = "obs"
 #: Extractors that only flatten and concatenate.
 PLAIN_EXTRACTORS = (FlattenExtractor, CombinedExtractor)
-_OTHER_VALUES = ("action", "noise")
+#: Name of the input with noise.
+NOISE = "noise"
+_OTHER_VALUES = ("action", NOISE)
 
 
 def load_vec_normalize(path: str | Path) -> VecNormalize:
@@ -116,7 +118,7 @@ class InputEncoder(nn.Module):
         if choices is not None:
             self.shape = (sum(choices),)
             self.register_buffer("columns", th.repeat_interleave(th.arange(self.dim), th.as_tensor(choices)))
-            self.register_buffer("values", th.cat([th.arange(float(n)) for n in choices]))
+            self.register_buffer("values", th.cat([th.arange(n, dtype=th.float32) for n in choices]))
 
     def forward(self, x: th.Tensor) -> th.Tensor:
         """
@@ -139,6 +141,13 @@ def _choices(space: spaces.Space) -> list[int] | None:
     return None
 
 
+def is_plain(extractor: BaseFeaturesExtractor) -> bool:
+    """
+    :param extractor: Whether this one only flattens and concatenates.
+    """
+    return type(extractor) in PLAIN_EXTRACTORS
+
+
 class Extractor(nn.Module):
     """
     A features extractor on encoded inputs.
@@ -151,7 +160,7 @@ class Extractor(nn.Module):
     def __init__(self, extractor: BaseFeaturesExtractor, shapes: dict[str, tuple[int, ...]], takes_dict: bool):
         super().__init__()
         self.shapes, self.takes_dict = shapes, takes_dict
-        self.is_plain = type(extractor) in PLAIN_EXTRACTORS
+        self.is_plain = is_plain(extractor)
         self.title = type(extractor).__name__
         self.extractor = nn.Identity() if self.is_plain else copy.deepcopy(extractor).eval().requires_grad_(False)
 

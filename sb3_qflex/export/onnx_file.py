@@ -3,43 +3,44 @@
 from pathlib import Path
 from typing import Any
 
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_qflex.common.persistence import write_atomically
 from sb3_qflex.export.prepare import prepare
-from sb3_qflex.qflex.qflex import QFlex
 
 
 def export_onnx(
-    model: QFlex,
+    model: OffPolicyAlgorithm,
     path: str | Path,
     *,
     vec_normalize: VecNormalize | str | Path | None = None,
-    flow_steps: int | None = None,
     noise: bool = False,
     task: str | None = None,
+    **options: Any,
 ) -> Path:
     """
     Write ``predict(deterministic=True)`` as one ONNX file (opset 17) that needs nothing else.
 
     Input ``obs``, float32 (batch, obs_dim), raw and flattened; for Dict observations one input for each key, named as
     it. Discrete observations are a column of numbers. Output ``action``, float32 (batch, |A|), in the Box of the
-    environment. The batch is dynamic, and nothing in the graph is random.
+    environment. The batch is dynamic, and nothing in the graph is random. Inputs are not checked: nan in an
+    observation gives nan in its action.
 
-    :param model: The model.
+    :param model: The model, whose policy has an exported form.
     :param path: Target; gets the suffix .onnx if it has none. An older file is replaced, atomically.
     :param vec_normalize: Statistics to fold in, or the file that ``VecNormalize.save`` wrote; by default those of the
         model's environment, if it has any.
-    :param flow_steps: Another K than the model's.
     :param noise: Whether to write the stochastic policy, whose last input is ``noise``: standard normal, float32
-        (batch, |A|).
+        (batch, |A|) for a Gaussian policy.
     :param task: Id of the task for the metadata; by default that of the model's environment.
+    :param options: Of the policy's own: ``flow_steps`` of QFlex, for another K than the model's.
     :return: The file.
     :raises ImportError: Without onnx.
     :raises ValueError: For what has no exported form, such as ``exploration="ascent"``.
     """
     onnx_graph = _onnx_graph()
-    policy, metadata = prepare(model, vec_normalize, flow_steps, noise, task, "onnx")
+    policy, metadata = prepare(model, vec_normalize, noise, task, options, "onnx")
     proto = onnx_graph.build_model(policy)
     proto.producer_name = "sb3_qflex"
     for key, value in metadata.items():

@@ -1,8 +1,8 @@
 """
 A policy alone, in a file that is safe to open: safetensors with one JSON text.
 
-Reading it runs no code of the file. It holds what :class:`~sb3_qflex.QFlexPolicy` needs to act and to judge actions
-(source policy, velocity field, critics), and the statistics of VecNormalize, but no optimizer state.
+Reading it runs no code of the file. It holds the networks of a policy (for QFlex source policy, velocity field and
+critics), what its class needs to make them, and the statistics of VecNormalize, but no optimizer state.
 """
 
 import hashlib
@@ -21,10 +21,12 @@ from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_qflex.common.persistence import write_atomically
+from sb3_qflex.common.policies import Policy
+from sb3_qflex.common.validation import UnsupportedError
+from sb3_qflex.common.versions import policy_versions
+from sb3_qflex.export.networks import refuse_hooks
 from sb3_qflex.export.observations import OBS, check_statistics, statistics
 from sb3_qflex.export.policy_config import config_to_json, policy_from_config
-from sb3_qflex.export.versions import versions
-from sb3_qflex.qflex.policies import QFlexPolicy
 
 SUFFIX = ".safetensors"
 #: Key of the file's header, and version of what it has there.
@@ -32,16 +34,17 @@ HEADER, FORMAT_VERSION = "sb3_qflex.policy", 1
 _NORMALIZATION = "vec_normalize"
 _STATISTICS = ("mean", "var", "count")
 
-AnyPolicy = TypeVar("AnyPolicy", bound=QFlexPolicy)
+AnyPolicy = TypeVar("AnyPolicy", bound=Policy)
 
 
 def save_policy(
-    policy: QFlexPolicy, path: str | Path, vec_normalize: VecNormalize | None = None, task: str | None = None
+    policy: Policy, path: str | Path, vec_normalize: VecNormalize | None = None, task: str | None = None
 ) -> Path:
     """
     Write a policy file.
 
-    :param policy: Of QFlex's own classes, with SB3's plain extractors and an activation of ``networks.ACTIVATIONS``.
+    :param policy: Of a class that declares its ``file_arguments``, with SB3's plain extractors and an activation of
+        ``networks.ACTIVATIONS``.
     :param path: Target; gets the suffix .safetensors if it has none. An older file is replaced, atomically.
     :param vec_normalize: Statistics that its observations are normalised with.
     :param task: Id of the task, for the reader.
@@ -50,11 +53,14 @@ def save_policy(
     """
     if Path(path).suffix not in ("", SUFFIX):
         raise ValueError(f"A policy file ends with {SUFFIX}, by which it is recognised, and not as {path} does.")
-    tensors = {f"policy.{name}": value.detach().cpu().contiguous() for name, value in policy.state_dict().items()}
+    state = policy.state_dict()
+    tensors = {f"policy.{name}": value.detach().cpu().contiguous() for name, value in state.items()}
+    arguments = config_to_json(policy)
+    _check_remade(policy, arguments, state)
     config: dict[str, Any] = {
-        "policy": config_to_json(policy),
+        "policy": arguments,
         "task": task or "",
-        "versions": versions(),
+        "versions": policy_versions(),
         _NORMALIZATION: None,
     }
     if vec_normalize is not None:
@@ -88,9 +94,7 @@ def load_policy(cls: type[AnyPolicy], path: str | Path, device: th.device | str 
     config, tensors = _read(path)
     state = {name.removeprefix("policy."): value for name, value in tensors.items() if name.startswith("policy.")}
     try:
-        # On the meta device first, which allocates nothing: the file may ask for networks of any size.
-        with th.device("meta"):
-            _check_state(policy_from_config(cls, config["policy"], len(state)).state_dict(), state)
+        _check_state(_without_memory(cls, config["policy"], len(state)).state_dict(), state)
         policy = policy_from_config(cls, config["policy"], len(state))
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is no valid policy file: {error}") from error
@@ -143,8 +147,8 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, th.Tensor]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, RuntimeError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(
-            f"{path} is no whole policy file ({error}). QFlexPolicy.load reads files of export_policy, which are "
-            f"safetensors, and of save."
+            f"{path} is no whole policy file ({error}). load reads files of export_policy, which are "
+            "safetensors, and of save."
         ) from error
     if header is None:
         raise ValueError(f"{path} holds tensors, but not a policy of sb3_qflex.")
@@ -187,6 +191,27 @@ def _check_normalization(given: Any, tensors: Mapping[str, th.Tensor]) -> None:
     for name in found:
         if tensors[name].dtype != th.float64 or (name.endswith(".count") and tensors[name].ndim != 0):
             raise ValueError(f"{name} has to be float64, and a count a single number")
+
+
+def _without_memory(cls: type[AnyPolicy], arguments: Any, n_tensors: int) -> AnyPolicy:
+    """On the meta device, which allocates nothing: a file may ask for networks of any size."""
+    with th.device("meta"):
+        return policy_from_config(cls, arguments, n_tensors)
+
+
+def _check_remade(policy: Policy, arguments: Any, state: Mapping[str, th.Tensor]) -> None:
+    """Whether the policy that a reader will make of the arguments is this one."""
+    refuse_hooks(policy)
+    made = _without_memory(type(policy), arguments, len(state))
+    kinds, made_kinds = ({name: type(part) for name, part in one.named_modules()} for one in (policy, made))
+    changed = sorted(name for name in kinds.keys() | made_kinds if kinds.get(name) is not made_kinds.get(name))
+    if changed:
+        raise UnsupportedError(
+            f"A policy file cannot carry networks that were changed after they were made, here {changed[0]}: undo it "
+            "(th.nn.utils.parametrize.remove_parametrizations leaves the weight that a parametrization computes), or "
+            "use export_onnx."
+        )
+    _check_state(made.state_dict(), state)
 
 
 def _check_state(expected: Mapping[str, th.Tensor], found: Mapping[str, th.Tensor]) -> None:

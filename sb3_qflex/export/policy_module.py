@@ -1,19 +1,20 @@
 """The complete policy as one pure function of raw observations, the common source of all exported forms."""
 
-from typing import cast
+import inspect
+from typing import Any, cast
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
-from sb3_qflex.common import validation
-from sb3_qflex.common.networks import SourceActor
+from sb3_qflex.common.policies import Policy
 from sb3_qflex.common.validation import UnsupportedError
-from sb3_qflex.export.networks import ExportedMLP
-from sb3_qflex.export.observations import Extractor, InputEncoder, input_encoders
-from sb3_qflex.qflex.policies import QFlexPolicy
+from sb3_qflex.export.heads import Head
+from sb3_qflex.export.observations import Extractor, InputEncoder, input_encoders, is_plain
 
 
 class BoxScale(nn.Module):
@@ -48,63 +49,49 @@ class BoxScale(nn.Module):
         """
         if self.is_identity:
             return actions
-        # In double precision, as in QFlexPolicy.unscale_action.
+        # In double precision, as in Policy.unscale_action.
         scaled = (self.low + 0.5 * (actions.double() + 1.0) * self.width).float()
         return th.minimum(th.maximum(scaled, self.smallest), self.largest)
 
 
 class ExportedPolicy(nn.Module):
     """
-    Raw observations -> source action -> K unrolled flow steps -> action in the Box; nothing random inside.
+    Raw observations -> features -> actions of the policy's head -> the Box; nothing random inside.
 
-    The step size dt is folded into the field's last layer, and each time t = k dt into a bias of its first layer.
-
-    :param policy: The policy; its weights are copied.
+    :param policy: The policy; its weights of this moment are copied.
     :param vec_normalize: Statistics to normalise observations with; None for none.
-    :param flow_steps: Another K; None for the policy's.
-    :param takes_noise: Whether the last input is standard normal noise (B, |A|), from which a(0) is sampled as in
-        ``predict(deterministic=False)``.
-    :raises ValueError: For what has no exported form.
+    :param takes_noise: Whether the last input is standard normal noise, so that the policy samples as
+        ``predict(deterministic=False)`` does.
+    :param options: Of the policy's ``exported_head``, such as ``flow_steps`` of QFlex.
+    :raises ValueError: For what has no exported form, and options that the policy does not know.
     """
-
-    time_biases: th.Tensor
 
     def __init__(
         self,
-        policy: QFlexPolicy,
+        policy: BasePolicy,
         vec_normalize: VecNormalize | None = None,
-        flow_steps: int | None = None,
         takes_noise: bool = False,
+        **options: Any,
     ):
         super().__init__()
-        if policy.exploration == "ascent":
-            raise UnsupportedError(
-                "exploration='ascent' cannot be exported: each action needs gradients of the critics. Load the model "
-                "with exploration='flow' (if it was trained so) or 'source', and export that."
-            )
-        self.exploration, self.takes_noise = policy.exploration, takes_noise
-        self.flow_steps = policy.flow_steps if flow_steps is None else flow_steps
-        validation.check_count("flow_steps", self.flow_steps)
-        self.action_dim = policy.actor.action_dim
+        # As predict does, and before weights are read: in train mode some parametrizations compute others each time.
+        policy.set_training_mode(False)
+        self.head = _head_of(policy, takes_noise, options)
+        self.takes_noise = self.head.noise_dim > 0
+        self.action_dim = get_action_dim(policy.action_space)
         self.normalizes = vec_normalize is not None and vec_normalize.norm_obs
         encoders = input_encoders(policy.observation_space, vec_normalize)
         self.names = list(encoders)
         self._encoders = nn.ModuleList(encoders.values())
         shapes = {name: encoder.shape for name, encoder in encoders.items()}
         takes_dict = isinstance(policy.observation_space, spaces.Dict)
-        self.extractor = Extractor(policy.actor.features_extractor, shapes, takes_dict)
-        rows = slice(None) if takes_noise else slice(self.action_dim)
-        self.source = ExportedMLP(policy.actor.net, policy.actor.features_dim, rows)
-        self.field: ExportedMLP | None = None
-        if self.exploration == "flow":
-            dt = 1.0 / self.flow_steps
-            self.field = ExportedMLP(policy.field.net, policy.field.features_dim, output_scale=dt)
-            self.field_extractor = self.extractor
-            if not (self.extractor.is_plain or policy.share_features_extractor):
-                self.field_extractor = Extractor(policy.field.features_extractor, shapes, takes_dict)
-            times = dt * th.arange(1, self.flow_steps + 1)
-            self.register_buffer("time_biases", th.outer(times, self.field.input_weight[:, -1]))
-        self.scale = BoxScale(policy.action_space)
+        # Each once: all plain ones do the same, and networks can share one.
+        keys = ["plain" if is_plain(one) else id(one) for one in self.head.extractors]
+        different = dict(zip(keys, self.head.extractors, strict=True))
+        self._extractors = nn.ModuleList(Extractor(one, shapes, takes_dict) for one in different.values())
+        #: Which extractor gives the features of each of the head's networks.
+        self.places = [list(different).index(key) for key in keys]
+        self.scale = BoxScale(cast(spaces.Box, policy.action_space))
         self.cpu().eval().requires_grad_(False)
 
     @property
@@ -112,46 +99,33 @@ class ExportedPolicy(nn.Module):
         """The encoder of each input."""
         return cast(list[InputEncoder], list(self._encoders))
 
+    @property
+    def extractors(self) -> list[Extractor]:
+        """The different features extractors."""
+        return cast(list[Extractor], list(self._extractors))
+
     def forward(self, *inputs: th.Tensor) -> th.Tensor:
         """
         :param inputs: Observations in the order of ``names``, each float32 (B, dim); then the noise, if it takes one.
         :return: Actions in the Box, float32 (B, |A|).
         """
-        raw, noise = (inputs[:-1], inputs[-1]) if self.takes_noise else (inputs, None)
-        encoded = [encoder(x) for encoder, x in zip(self.encoders, raw, strict=True)]
-        features = self.extractor(*encoded)
-        actions = self.source_actions(features, noise)
-        if self.field is not None:
-            same = self.field_extractor is self.extractor
-            actions = self.flow(features if same else self.field_extractor(*encoded), actions)
+        n_raw = len(self.names)
+        encoded = [encoder(x) for encoder, x in zip(self.encoders, inputs[:n_raw], strict=True)]
+        features = [extractor(*encoded) for extractor in self.extractors]
+        actions = self.head(*(features[place] for place in self.places), *inputs[n_raw:])
         return self.scale(actions.clamp(-1.0, 1.0))
 
-    def source_actions(self, features: th.Tensor, noise: th.Tensor | None) -> th.Tensor:
-        """
-        a(0): tanh(mean), or tanh(mean + std noise).
 
-        :param features: Shape (B, F).
-        :param noise: Shape (B, |A|), or None.
-        :return: Shape (B, |A|).
-        """
-        output = self.source.propagate(self.source.hoist(features))
-        if noise is None:
-            return output.tanh()
-        mean, log_std = SourceActor.split_heads(output)
-        return (mean + log_std.exp() * noise).tanh()
-
-    def flow(self, features: th.Tensor, actions: th.Tensor) -> th.Tensor:
-        """
-        K Euler steps.
-
-        :param features: Of the field, shape (B, F).
-        :param actions: a(0), shape (B, |A|).
-        :return: Shape (B, |A|), not clamped to [-1, 1].
-        """
-        assert self.field is not None
-        hoisted = self.field.hoist(features)
-        action_weight = self.field.input_weight[:, :-1].t()
-        for k in range(self.flow_steps):
-            step = self.field.propagate(th.addmm(hoisted + self.time_biases[k], actions, action_weight))
-            actions = actions + step.clamp(-1.0, 1.0)
-        return actions
+def _head_of(policy: BasePolicy, takes_noise: bool, options: dict[str, Any]) -> Head:
+    if not isinstance(policy, Policy):
+        raise UnsupportedError(
+            f"{type(policy).__name__} has no exported form: only subclasses of sb3_qflex.common.policies.Policy have."
+        )
+    known = list(inspect.signature(policy.exported_head).parameters)[1:]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise UnsupportedError(
+            f"The exported form of {type(policy).__name__} has no option {', '.join(unknown)}; its own options: "
+            f"{', '.join(known) or 'none'}."
+        )
+    return cast(Head, policy.exported_head(takes_noise, **options))

@@ -2,14 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+from gymnasium import spaces
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_qflex.export.observations import load_vec_normalize
+from sb3_qflex.common.versions import policy_versions
+from sb3_qflex.export.observations import NOISE, load_vec_normalize
 from sb3_qflex.export.policy_module import ExportedPolicy
-from sb3_qflex.export.versions import versions
-from sb3_qflex.qflex.qflex import QFlex
 
 
 class Prepared(NamedTuple):
@@ -20,19 +21,19 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    model: QFlex,
+    model: OffPolicyAlgorithm,
     vec_normalize: VecNormalize | str | Path | None,
-    flow_steps: int | None,
     noise: bool,
     task: str | None,
+    options: dict[str, Any],
     *packages: str,
 ) -> Prepared:
     """
     :param model: The model.
     :param vec_normalize: Statistics to fold in or their file; None for those of the model's environment, if any.
-    :param flow_steps: Another K than the model's.
     :param noise: Whether the last input is noise.
     :param task: Id of the task; None for that of the model's environment.
+    :param options: Of the policy's exported form.
     :param packages: Further distributions whose version the metadata names.
     :raises ValueError: For what has no exported form.
     """
@@ -40,11 +41,11 @@ def prepare(
         vec_normalize = model.get_vec_normalize_env()
     elif not isinstance(vec_normalize, VecNormalize):
         vec_normalize = load_vec_normalize(vec_normalize)
-    policy = ExportedPolicy(model.policy, vec_normalize, flow_steps, noise)
-    return Prepared(policy, _describe(policy, model, task or task_of(model) or "", versions(*packages)))
+    policy = ExportedPolicy(model.policy, vec_normalize, noise, **options)
+    return Prepared(policy, _describe(policy, model, task or task_of(model) or "", policy_versions(*packages)))
 
 
-def task_of(model: QFlex) -> str | None:
+def task_of(model: OffPolicyAlgorithm) -> str | None:
     """
     Id of the task that the model's environments were registered under; None where that is not known.
 
@@ -59,19 +60,20 @@ def task_of(model: QFlex) -> str | None:
     return getattr(spec, "id", None)
 
 
-def _describe(exported: ExportedPolicy, model: QFlex, task: str, found_versions: dict[str, str]) -> dict[str, str]:
+def _describe(
+    exported: ExportedPolicy, model: OffPolicyAlgorithm, task: str, found_versions: dict[str, str]
+) -> dict[str, str]:
     inputs = {name: encoder.dim for name, encoder in zip(exported.names, exported.encoders, strict=True)}
-    box = model.policy.action_space
+    box = cast(spaces.Box, model.policy.action_space)
     content: dict[str, Any] = {
-        "algorithm": "QFlex",
+        "algorithm": type(model).__name__,
         "task": task,
-        "inputs": inputs | ({"noise": exported.action_dim} if exported.takes_noise else {}),
+        "inputs": inputs | ({NOISE: exported.head.noise_dim} if exported.takes_noise else {}),
         "obs_dim": sum(inputs.values()),
         "act_dim": exported.action_dim,
         "action_low": box.low.ravel().tolist(),
         "action_high": box.high.ravel().tolist(),
-        "exploration": exported.exploration,
-        "flow_steps": exported.flow_steps if exported.exploration == "flow" else 0,
+        **exported.head.metadata,
         "deterministic": not exported.takes_noise,
         "observations_normalised": exported.normalizes,
         "versions": found_versions,

@@ -32,7 +32,7 @@ class ShareablePolicy(Policy):
         """
         from sb3_qflex.export.policy_file import save_policy
 
-        return save_policy(self, path, vec_normalize, task)  # type: ignore[arg-type]
+        return save_policy(self, path, vec_normalize, task)
 
     @classmethod
     def load(cls: type[SelfPolicy], path: Any, device: th.device | str = "auto") -> SelfPolicy:
@@ -54,4 +54,4 @@ class ShareablePolicy(Policy):
             with open(path, "rb") as file:
                 if file.read(len(_ZIP)) == _ZIP:
                     return super().load(str(path), device)
-        return load_policy(cls, path, device)  # type: ignore[type-var]
+        return load_policy(cls, path, device)

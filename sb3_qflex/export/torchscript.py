@@ -4,28 +4,29 @@ import io
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch as th
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_qflex.common.persistence import write_atomically
 from sb3_qflex.common.validation import UnsupportedError
 from sb3_qflex.export.policy_module import ExportedPolicy
 from sb3_qflex.export.prepare import prepare
-from sb3_qflex.qflex.qflex import QFlex
 
 #: Name of the extra file with the metadata, for ``torch.jit.load(..., _extra_files=...)``.
 METADATA = "metadata.json"
 
 
 def export_torchscript(
-    model: QFlex,
+    model: OffPolicyAlgorithm,
     path: str | Path,
     *,
     vec_normalize: VecNormalize | str | Path | None = None,
-    flow_steps: int | None = None,
     noise: bool = False,
     task: str | None = None,
+    **options: Any,
 ) -> Path:
     """
     Write ``predict(deterministic=True)`` as a TorchScript file.
@@ -33,16 +34,16 @@ def export_torchscript(
     Takes and returns the same tensors as the ONNX file of :func:`sb3_qflex.export.export_onnx`, the inputs by position:
     observations in the order of ``inputs`` in the metadata, then the noise, if any.
 
-    :param model: The model.
+    :param model: The model, whose policy has an exported form.
     :param path: Target; gets the suffix .pt if it has none. An older file is replaced, atomically.
     :param vec_normalize: As for :func:`sb3_qflex.export.export_onnx`.
-    :param flow_steps: Another K than the model's.
     :param noise: Whether to write the stochastic policy, with the noise as its last input.
     :param task: Id of the task for the metadata; by default that of the model's environment.
+    :param options: Of the policy's own: ``flow_steps`` of QFlex, for another K than the model's.
     :return: The file.
     :raises ValueError: For what has no exported form, such as ``exploration="ascent"``.
     """
-    policy, metadata = prepare(model, vec_normalize, flow_steps, noise, task)
+    policy, metadata = prepare(model, vec_normalize, noise, task, options)
     script = trace(policy)
     stream = io.BytesIO()
     with warnings.catch_warnings():
@@ -59,17 +60,18 @@ def trace(exported: ExportedPolicy) -> th.jit.ScriptModule:
     :raises ValueError: If a features extractor branches on data, or does something else that cannot be traced.
     """
     dims = [encoder.dim for encoder in exported.encoders]
-    dims += [exported.action_dim] if exported.takes_noise else []
+    dims += [exported.head.noise_dim] if exported.takes_noise else []
     # Two rows: an operation that fixes the batch to what it saw would show in the check below.
-    examples = tuple(th.zeros(2, dim) for dim in dims)
+    examples = tuple(th.zeros(2, dim, dtype=th.float32) for dim in dims)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("error", th.jit.TracerWarning)
             traced = th.jit.freeze(th.jit.trace(exported, examples))
-            traced(*(th.zeros(1, dim) for dim in dims))
+            traced(*(th.zeros(1, dim, dtype=th.float32) for dim in dims))
     except Exception as error:
+        extractors = ", ".join(one.title for one in exported.extractors)
         raise UnsupportedError(
-            f"The policy cannot be traced, because of its features extractor {exported.extractor.title}: {error}"
+            f"The policy cannot be traced, because of its features extractor {extractors}: {error}"
         ) from error
     return traced

@@ -1,8 +1,8 @@
 """QFlex's policy: a Gaussian source policy, its critics, and the velocity field that carries its actions along Q."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
@@ -18,7 +18,9 @@ from sb3_qflex.common.fast.single_observation import integrate_single, is_single
 from sb3_qflex.common.losses import smallest
 from sb3_qflex.common.networks import Critics, SourceActor, squash
 from sb3_qflex.common.type_aliases import QGradient, Velocity
+from sb3_qflex.export.heads import Head
 from sb3_qflex.export.shareable import ShareablePolicy
+from sb3_qflex.qflex.exported import exported_head
 from sb3_qflex.qflex.flow import integrate
 from sb3_qflex.qflex.guidance import RMS_DECAY, Guidance, ascend, min_q_gradient, rms_preconditioner
 from sb3_qflex.qflex.networks import VelocityField
@@ -57,6 +59,23 @@ class QFlexPolicy(ShareablePolicy):
     :param preconditioner: Metric M of the ascent: None (identity), |A| positive numbers (its diagonal), or "rms".
     :param exploration: What ``predict`` executes: "flow", "source" or "ascent" (see :class:`sb3_qflex.QFlex`).
     """
+
+    file_arguments: ClassVar[Mapping[str, tuple[type, ...]]] = {
+        "normalize_images": (bool,),
+        "net_arch": (list, dict, type(None)),
+        "batch_norm": (bool,),
+        "batch_norm_momentum": (float, int),
+        "batch_norm_eps": (float, int),
+        "renorm_warmup_steps": (int,),
+        "n_critics": (int,),
+        "share_features_extractor": (bool,),
+        "flow_steps": (int,),
+        "guidance_steps": (int,),
+        "guidance_step_size": (float, int),
+        "preconditioner": (list, str, type(None)),
+        "exploration": (str,),
+    }
+    network_counts = ("n_critics",)
 
     actor: SourceActor
     critic: Critics
@@ -120,11 +139,9 @@ class QFlexPolicy(ShareablePolicy):
         self.net_arch = DEFAULT_NET_ARCH if net_arch is None else net_arch
         self.activation_fn = activation_fn
         self.batch_norm = batch_norm
-        self.batch_norm_kwargs = {
-            "momentum": batch_norm_momentum,
-            "eps": batch_norm_eps,
-            "warmup_steps": renorm_warmup_steps,
-        }
+        self.batch_norm_momentum = batch_norm_momentum
+        self.batch_norm_eps = batch_norm_eps
+        self.renorm_warmup_steps = renorm_warmup_steps
         self.n_critics = n_critics
         self.share_features_extractor = share_features_extractor
         self.flow_steps = flow_steps
@@ -144,12 +161,17 @@ class QFlexPolicy(ShareablePolicy):
         self._predicted_coordinates = 0
 
     def _build(self, lr_schedule: Schedule, archs: dict[str, list[int]]) -> None:
+        renorm = {
+            "momentum": self.batch_norm_momentum,
+            "eps": self.batch_norm_eps,
+            "warmup_steps": self.renorm_warmup_steps,
+        }
         kwargs: dict[str, Any] = {
             "observation_space": self.observation_space,
             "action_space": self.action_space,
             "activation_fn": self.activation_fn,
             "normalize_images": self.normalize_images,
-            "batch_norm_kwargs": self.batch_norm_kwargs if self.batch_norm else None,
+            "batch_norm_kwargs": renorm if self.batch_norm else None,
         }
         self.actor = SourceActor(net_arch=archs["pi"], **self._update_features_extractor(kwargs))
         shared = self.actor.features_extractor if self.share_features_extractor else None
@@ -178,30 +200,6 @@ class QFlexPolicy(ShareablePolicy):
     def uses_rms(self) -> bool:
         """Whether the metric is the "rms" one."""
         return isinstance(self.preconditioner, str)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        data = super()._get_constructor_parameters()
-        data.update(
-            net_arch=self.net_arch,
-            activation_fn=self.activation_fn,
-            batch_norm=self.batch_norm,
-            batch_norm_momentum=self.batch_norm_kwargs["momentum"],
-            batch_norm_eps=self.batch_norm_kwargs["eps"],
-            renorm_warmup_steps=self.batch_norm_kwargs["warmup_steps"],
-            features_extractor_class=self.features_extractor_class,
-            features_extractor_kwargs=self.features_extractor_kwargs,
-            lr_schedule=self._dummy_schedule,  # the policy alone is not trained
-            optimizer_class=self.optimizer_class,
-            optimizer_kwargs=self.optimizer_kwargs,
-            n_critics=self.n_critics,
-            share_features_extractor=self.share_features_extractor,
-            flow_steps=self.flow_steps,
-            guidance_steps=self.guidance_steps,
-            guidance_step_size=self.guidance_step_size,
-            preconditioner=self.preconditioner,
-            exploration=self.exploration,
-        )
-        return data
 
     # --- Acting: observation -> source action -> integrator -> environment ---
 
@@ -366,9 +364,22 @@ class QFlexPolicy(ShareablePolicy):
         nets = list(self.critic.q_networks)
         return self.critic.encode(obs), self.fold("critic", self.critic, nets, self.critic.features_dim, True)
 
+    def exported_head(self, takes_noise: bool = False, *, flow_steps: int | None = None) -> Head:
+        """
+        The source action, and the flow behind it.
+
+        :param takes_noise: Whether a(0) is sampled, with standard normal noise (B, |A|) as an input.
+        :param flow_steps: Another K than the policy's.
+        :raises ValueError: For ``exploration="ascent"``, a wrong K, and networks without exported form.
+        """
+        steps = self.flow_steps if flow_steps is None else flow_steps
+        return exported_head(self.actor, self.field, self.exploration, steps, takes_noise)
+
 
 MlpPolicy = QFlexPolicy
 
 
 class MultiInputPolicy(QFlexPolicy):
     """:class:`QFlexPolicy` under SB3's name for Dict observations."""
+
+    file_arguments = QFlexPolicy.file_arguments

@@ -179,10 +179,6 @@ class QFlex(EntropyRegularised, Algorithm):
         if _init_setup_model:
             self._setup_model()
 
-    def _create_aliases(self) -> None:
-        super()._create_aliases()
-        self.critic, self.field = self.policy.critic, self.policy.field
-
     def smallest_batch(self) -> int:
         """Two with BatchRenorm, whose statistics one transition does not have."""
         return 2 if self.policy_kwargs.get("batch_norm", True) else 1
@@ -212,6 +208,3 @@ class QFlex(EntropyRegularised, Algorithm):
         :param observations: Of the last batch.
         """
         return flow_diagnostics(self.policy, observations)
-
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "field"]

@@ -8,7 +8,6 @@ import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_qflex import QFlex
 from sb3_qflex.checkpoint.rows import changing_arrays, lasting_arrays
 
 MakeEnv = Callable[[], VecEnv]
@@ -27,7 +26,7 @@ class BreakOff(BaseCallback):
         return True
 
 
-def everything(model: QFlex) -> dict[str, Any]:
+def everything(model: Any) -> dict[str, Any]:
     """Whatever makes a model go on as it does."""
     buffer = model.replay_buffer
     assert buffer is not None

@@ -1,0 +1,63 @@
+"""An ONNX graph under construction; what is to be written down gets it passed and needs no onnx itself."""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+import torch as th
+from onnx import helper, numpy_helper
+
+
+class Graph:
+    """Nodes and constants; every method adds a node and returns the name of its output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, value: Any) -> str:
+        """
+        :param value: Array or number; kept in its dtype.
+        """
+        array = value.detach().numpy() if isinstance(value, th.Tensor) else np.asarray(value)
+        name = f"/constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def add(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """
+        :param op: ONNX operator with one output.
+        :param inputs: Names of its inputs.
+        :param attributes: Its attributes.
+        """
+        return self.add_many(op, *inputs, n_outputs=1, **attributes)[0]
+
+    def add_many(self, op: str, *inputs: str, n_outputs: int, **attributes: Any) -> list[str]:
+        """
+        :param op: ONNX operator.
+        :param inputs: Names of its inputs.
+        :param n_outputs: Number of its outputs.
+        :param attributes: Its attributes.
+        :return: Names of its outputs.
+        """
+        outputs = [f"/{op}_{len(self.nodes)}_{i}" for i in range(n_outputs)]
+        self.nodes.append(helper.make_node(op, list(inputs), outputs, **attributes))
+        return outputs
+
+    def cast(self, x: str, to: int) -> str:
+        """
+        :param x: Name of the input.
+        :param to: A data type of ``TensorProto``.
+        """
+        return self.add("Cast", x, to=to)
+
+    def clamp(self, x: str) -> str:
+        """
+        :param x: Name of the float32 input, clamped to [-1, 1].
+        """
+        return self.add("Clip", x, *self._unit_interval)
+
+    @cached_property
+    def _unit_interval(self) -> tuple[str, str]:
+        return self.constant(np.float32(-1.0)), self.constant(np.float32(1.0))
