@@ -4,6 +4,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,35 @@ def test_quoted_intervals_are_those_of_a_report(page: str) -> None:
     assert len(quoted) >= 3
     for triple in quoted:
         assert any(all(map(rounds_to, exact, triple)) for exact in reported), triple
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_named_places_exist(page: str) -> None:
+    text = (ROOT / page).read_text().replace("docs/_build/html", "")  # which `make docs` writes
+    places = re.findall(r"\b(?:sb3_qflex|tests|docs|examples|hyperparams)/[\w./-]*\w/?", text)
+    assert len(places) >= 20
+    assert [place for place in places if not (ROOT / place).exists()] == []
+
+
+def test_contributing_shows_the_layers_that_are_checked() -> None:
+    block = re.search(r"```text\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    assert block
+    shown = [re.split(r"\s{2,}", line)[0] for line in block[1].splitlines()]
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (contract,) = [contract for contract in linter["contracts"] if contract["type"] == "layers"]
+    assert shown == contract["layers"]
+
+
+def test_reports_are_listed_under_results() -> None:
+    folder = DOCS / "results"
+    reports = {str(page.relative_to(DOCS).with_suffix("")) for page in folder.glob("*/*.md")}
+    listed = set(re.findall(r"^(?:.* <)?(results/\w+/\w+)>?$", (DOCS / "results.md").read_text(), re.MULTILINE))
+    assert listed == reports
+    assert "results/" not in (DOCS / "index.md").read_text()
 
 
 @pytest.mark.slow
