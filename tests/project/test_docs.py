@@ -1,6 +1,7 @@
 """The documentation site builds without a warning, and its pages keep up with the code."""
 
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -61,10 +62,21 @@ def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
-def test_named_places_exist(page: str) -> None:
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("api/*.md"))]
+
+
+@pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES])
+def test_named_places_and_modules_exist(page: str) -> None:
     text = (ROOT / page).read_text().replace("docs/_build/html", "")  # which `make docs` writes
     places = re.findall(r"\b(?:sb3_qflex|tests|docs|examples|hyperparams)/[\w./-]*\w/?", text)
+    assert [place for place in places if not (ROOT / place).exists()] == []
+    for name in re.findall(r"\bsb3_qflex(?:\.\w+)+", text):
+        assert pkgutil.resolve_name(name) is not None
+
+
+def test_the_map_names_places() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    places = [place for row in rows for place in re.findall(r"`([^`]+)`", row)]
     assert len(places) >= 20
     assert [place for place in places if not (ROOT / place).exists()] == []
 
