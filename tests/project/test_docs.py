@@ -74,6 +74,17 @@ def test_named_places_and_modules_exist(page: str) -> None:
         assert pkgutil.resolve_name(name) is not None
 
 
+@pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES])
+def test_named_commands_exist(page: str) -> None:
+    commands = pytest.importorskip("sb3_qflex.cli.table", reason="the command line is not there").COMMANDS
+    for words, second in re.findall(
+        r"(?:^ *|`)sb3-qflex ([a-z][\w|-]*)(?: ([a-z]+))?", (ROOT / page).read_text(), re.MULTILINE
+    ):
+        for word in words.split("|"):
+            assert word in commands
+            assert not second or second in getattr(commands[word], "members", [second])
+
+
 def test_the_map_names_places() -> None:
     rows = re.findall(r"^\| (`.*?) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
     places = [place for row in rows for place in re.findall(r"`([^`]+)`", row)]
