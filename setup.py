@@ -22,6 +22,7 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "hypothesis>=6.100",
         "ruff>=0.9",
+        "import-linter>=2.1",
         "mypy>=1.15",
         "types-PyYAML",
         "tensorboard",

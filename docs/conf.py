@@ -24,14 +24,6 @@ extensions = [
 ]
 exclude_patterns = ["_build", "images/README.md"]
 
-# Entries of index.md that commands of the project write, or that a checkout may lack: listed where they exist, and
-# until then links to them are plain text. Every other broken link or toctree entry is an error.
-OPTIONAL_PAGES = [
-    *("analyses", "checkpoints", "deployment", "results", "robustness", "tuning", "watching"),
-    *("environments-speed", "results/*", "results/*/*", "speed/*"),
-]
-nitpick_ignore = [("myst", f"{page}.md") for page in OPTIONAL_PAGES]
-
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
@@ -58,19 +50,6 @@ copybutton_prompt_text = r">>> |\$ "
 copybutton_prompt_is_regexp = True
 
 
-def list_present_pages(app: Any, docname: str, source: list[str]) -> None:
-    """
-    Leave the optional pages that do not exist out of index.md's toctrees.
-
-    :param app: Sphinx
-    :param docname: Page being read
-    :param source: Its text, the only element
-    """
-    if docname == "index":
-        lines = source[0].splitlines()
-        source[0] = "\n".join(x for x in lines if x not in OPTIONAL_PAGES or any(DOCS.glob(f"{x}.md")))
-
-
 def escape_bars(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """
     Docstrings write |A| and ||g|| as they are read; in reStructuredText a bar begins a substitution.
@@ -87,5 +66,4 @@ def setup(app: Any) -> None:
     """
     :param app: Sphinx
     """
-    app.connect("source-read", list_present_pages)
     app.connect("autodoc-process-docstring", escape_bars)

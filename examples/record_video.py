@@ -1,6 +1,6 @@
 """Record an episode as an mp4, of random actions or of a trained model of any algorithm.
 
-`python -m sb3_qflex watch` shows more of a QFlex model: Q of its actions, its muscles, and a camera that follows.
+`sb3-qflex watch` shows more of a QFlex model: Q of its actions, its muscles, and a camera that follows.
 
     MUJOCO_GL=egl python examples/record_video.py H1Run-v0 h1.mp4 --steps 100
     MUJOCO_GL=egl python examples/record_video.py H1Run-v0 h1.mp4 --algo qflex --model best_model.zip
@@ -67,7 +67,7 @@ def frames(env: gym.Env, policy: Policy | None, steps: int, seed: int) -> Iterat
 def main() -> None:
     """Parse the command line and write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("id", help="Gymnasium id; `python -m sb3_qflex.envs` lists ours")
+    parser.add_argument("id", help="Gymnasium id; `sb3-qflex envs list` lists ours")
     parser.add_argument("output", type=Path, help="file to write, .mp4 or .png; refused if it exists")
     parser.add_argument("--steps", type=int, default=100, help="steps at most (default: 100)")
     parser.add_argument("--seed", type=int, default=0)

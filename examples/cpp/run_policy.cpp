@@ -1,4 +1,4 @@
-// Runs a policy of `python -m sb3_qflex export MODEL --format torchscript --out policy.pt`.
+// Runs a policy of `sb3-qflex export MODEL --format torchscript --out policy.pt`.
 //
 //     run_policy policy.pt OBS_DIM < observations.txt
 //

@@ -1,9 +1,11 @@
 """The documentation site builds without a warning, and its pages keep up with the code."""
 
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,57 @@ def test_quoted_intervals_are_those_of_a_report(page: str) -> None:
     assert len(quoted) >= 3
     for triple in quoted:
         assert any(all(map(rounds_to, exact, triple)) for exact in reported), triple
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("api/*.md"))]
+
+
+@pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES])
+def test_named_places_and_modules_exist(page: str) -> None:
+    text = (ROOT / page).read_text().replace("docs/_build/html", "")  # which `make docs` writes
+    places = re.findall(r"\b(?:sb3_qflex|tests|docs|examples|hyperparams)/[\w./-]*\w/?", text)
+    assert [place for place in places if not (ROOT / place).exists()] == []
+    for name in re.findall(r"\bsb3_qflex(?:\.\w+)+", text):
+        assert pkgutil.resolve_name(name) is not None
+
+
+@pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES])
+def test_named_commands_exist(page: str) -> None:
+    commands = pytest.importorskip("sb3_qflex.cli.table", reason="the command line is not there").COMMANDS
+    for words, second in re.findall(
+        r"(?:^ *|`)sb3-qflex ([a-z][\w|-]*)(?: ([a-z]+))?", (ROOT / page).read_text(), re.MULTILINE
+    ):
+        for word in words.split("|"):
+            assert word in commands
+            assert not second or second in getattr(commands[word], "members", [second])
+
+
+def test_the_map_names_places() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    places = [place for row in rows for place in re.findall(r"`([^`]+)`", row)]
+    assert len(places) >= 20
+    assert [place for place in places if not (ROOT / place).exists()] == []
+
+
+def test_contributing_shows_the_layers_that_are_checked() -> None:
+    block = re.search(r"```text\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    assert block
+    shown = [re.split(r"\s{2,}", line)[0] for line in block[1].splitlines()]
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (contract,) = [contract for contract in linter["contracts"] if contract["type"] == "layers"]
+    assert shown == contract["layers"]
+
+
+def test_reports_are_listed_under_results() -> None:
+    folder = DOCS / "results"
+    reports = {str(page.relative_to(DOCS).with_suffix("")) for page in folder.glob("*/*.md")}
+    listed = set(re.findall(r"^(?:.* <)?(results/\w+/\w+)>?$", (DOCS / "results.md").read_text(), re.MULTILINE))
+    assert listed == reports
+    assert "results/" not in (DOCS / "index.md").read_text()
 
 
 @pytest.mark.slow

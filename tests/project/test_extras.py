@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 
 # Distributions whose import name is another one; the others are their name with underscores.
-IMPORT_NAMES = {"pytest-xdist": "xdist", "types-PyYAML": None}
+IMPORT_NAMES = {"pytest-xdist": "xdist", "import-linter": "importlinter", "types-PyYAML": None}
 CORE = ""
 
 
