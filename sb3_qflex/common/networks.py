@@ -147,6 +147,7 @@ class SourceActor(BasePolicy):
         self.activation_fn = activation_fn
         self.batch_norm_kwargs = batch_norm_kwargs
         self.action_dim = get_action_dim(action_space)
+        self.action_dist = SquashedGaussian(self.action_dim)
         # The two heads are one Linear: the same distribution of initial weights, one matrix product less.
         self.net = renorm_mlp(features_dim, 2 * self.action_dim, net_arch, activation_fn, batch_norm_kwargs)
 
@@ -168,7 +169,7 @@ class SourceActor(BasePolicy):
         :param obs: Observations, (B, ...) or a dict of them.
         :return: Shape (B, features_dim).
         """
-        return self.extract_features(obs, self.features_extractor)
+        return self.extract_features(obs, self.features_extractor).to(self.net[-1].bias.dtype)
 
     def get_action_dist_params(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor, dict[str, th.Tensor]]:
         """
@@ -191,6 +192,7 @@ class SourceActor(BasePolicy):
 
     def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         mean, log_std, _ = self.get_action_dist_params(obs)
+        self._remember(mean, log_std)
         return squash(mean, log_std, deterministic)
 
     def action_log_prob(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor]:
@@ -201,8 +203,12 @@ class SourceActor(BasePolicy):
         :return: Actions (B, |A|) in [-1, 1] and log-probabilities (B,).
         """
         mean, log_std, _ = self.get_action_dist_params(obs)
-        # A new one: it keeps the graph of its last sample, which would stay in memory and could not be copied.
+        self._remember(mean, log_std)
         return SquashedGaussian(self.action_dim).log_prob_from_params(mean, log_std)
+
+    def _remember(self, mean: th.Tensor, log_std: th.Tensor) -> None:
+        """The last distribution, as SB3's actors have it; without its graph, which would stay in memory."""
+        self.action_dist.proba_distribution(mean.detach(), log_std.detach())
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         return self(observation, deterministic)
@@ -249,7 +255,7 @@ class StateNetwork(BaseModel):
         :param obs: Observations, (B, ...) or a dict of them.
         :return: Shape (B, features_dim).
         """
-        features = self.extract_features(obs, self.features_extractor)
+        features = self.extract_features(obs, self.features_extractor).to(next(self.parameters()).dtype)
         return features.detach() if self.share_features_extractor else features
 
     def train(self, mode: bool = True) -> "StateNetwork":

@@ -92,7 +92,7 @@ def field_objective(policy: QFlexPolicy, next_observations: PyTorchObs) -> th.Te
     source_actions = policy.source(next_observations)
     guidance = policy.ascend(next_observations, source_actions)
     policy.update_preconditioner(guidance.first_gradient)
-    t = th.rand(len(source_actions), 1, device=source_actions.device)
+    t = th.rand_like(source_actions[:, :1])
     x_t, path_velocity = straight_path(source_actions, guidance.target_actions, t)
     with train_mode(policy.field):
         velocity = policy.field(next_observations, x_t, t)

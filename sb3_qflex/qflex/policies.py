@@ -210,7 +210,8 @@ class QFlexPolicy(ShareablePolicy):
         unclamped = self._explore(observation, self._source(observation, deterministic))
         actions = unclamped.clamp(-1.0, 1.0)
         if not is_watched():
-            self.clamp_count.add_((actions != unclamped).sum())
+            # Not in place: in inference mode that would fail on a model from outside of it, and the other way round.
+            self.clamp_count = self.clamp_count + (actions != unclamped).sum()
             self._predicted_coordinates += actions.numel()
         return actions
 
@@ -300,7 +301,7 @@ class QFlexPolicy(ShareablePolicy):
         """
         :param counts: What :meth:`counts` gave.
         """
-        self.clamp_count.fill_(counts[0])
+        self.clamp_count = th.full_like(self.clamp_count, counts[0])
         self._predicted_coordinates = counts[1]
 
     def update_preconditioner(self, gradient: th.Tensor) -> None:

@@ -89,12 +89,8 @@ def test_bad_states_are_refused_and_divergence_stops() -> None:
 @pytest.mark.parametrize("workers", [False, True])
 def test_a_resumed_training_equals_one_that_was_not_broken_off(tmp_path: Path, workers: bool) -> None:
     def env() -> Any:
-        kwargs = {"n_workers": 1, "start_method": "fork"}
-        return (
-            make_vec_env("Pendulum-v1", 2, vec_env_cls=WorkerVecEnv, vec_env_kwargs=kwargs)
-            if workers
-            else "Pendulum-v1"
-        )
+        kwargs = {"vec_env_cls": WorkerVecEnv, "vec_env_kwargs": {"n_workers": 1, "start_method": "fork"}}
+        return make_vec_env("Pendulum-v1", 2, **(kwargs if workers else {}))
 
     whole = noisy(env()).learn(124)
     with pytest.raises(ConnectionAbortedError):
