@@ -15,6 +15,7 @@ from sb3_qflex.common import validation
 from sb3_qflex.common.fast.fold_cache import FoldCache
 from sb3_qflex.common.fast.folding import FoldedMLP
 from sb3_qflex.common.fast.plain import is_watched
+from sb3_qflex.common.fast.single_observation import SingleRow, is_single
 from sb3_qflex.common.validation import UnsupportedError
 
 
@@ -86,6 +87,19 @@ class Policy(BasePolicy):
         if th.is_grad_enabled() or network.training or is_watched():
             return None
         return self._folded.get(name, network, nets, n_features, backward)
+
+    def single_row(self, name: str, network: nn.Module, net: Any, features: th.Tensor) -> SingleRow | None:
+        """
+        An eval-mode network for one observation on a CPU; None for others, and where the plain definition has to serve.
+
+        :param name: What it is.
+        :param network: The module that has it.
+        :param net: The network.
+        :param features: Shape (B, F).
+        """
+        if not is_single(features) or th.is_grad_enabled() or network.training or is_watched():
+            return None
+        return self._folded.row(name, network, net)
 
     @contextmanager
     def edited_by_optimizers_alone(self) -> Iterator[None]:

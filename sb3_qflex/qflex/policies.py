@@ -14,7 +14,6 @@ from torch import nn
 from sb3_qflex.common import options, validation
 from sb3_qflex.common.fast.folding import FoldedMLP, differentiable_min_q, folded_q_gradient, folded_velocity
 from sb3_qflex.common.fast.plain import is_watched
-from sb3_qflex.common.fast.single_observation import integrate_single, is_single, propagate_single
 from sb3_qflex.common.losses import smallest
 from sb3_qflex.common.networks import Critics, SourceActor, squash
 from sb3_qflex.common.type_aliases import QGradient, Velocity
@@ -228,15 +227,14 @@ class QFlexPolicy(ShareablePolicy):
 
     def _source(self, obs: PyTorchObs, deterministic: bool) -> th.Tensor:
         """The same, with a gradient to parameters and observations where torch records one."""
-        folded = self.fold("actor", self.actor, [self.actor.net], self.actor.features_dim)
-        if folded is None:
-            return self.actor(obs, deterministic)
-        features = self.actor.encode(obs)
-        if is_single(features):
-            output = propagate_single(folded[0], features)
-        else:
-            output = folded[0].propagate(folded[0].hoist(features))
-        return squash(*self.actor.split_heads(output), deterministic)
+        features, net = self.actor.encode(obs), self.actor.net
+        row = self.single_row("actor", self.actor, net, features)
+        if row is not None:
+            return squash(*self.actor.split_heads(row.propagate(features)), deterministic)
+        folded = self.fold("actor", self.actor, [net], self.actor.features_dim)
+        if folded is not None:
+            return squash(*self.actor.split_heads(folded[0].propagate(folded[0].hoist(features))), deterministic)
+        return self.actor(obs, deterministic)
 
     def explore(self, obs: PyTorchObs, source_actions: th.Tensor) -> th.Tensor:
         """
@@ -268,10 +266,11 @@ class QFlexPolicy(ShareablePolicy):
             return self._flow(obs, source_actions)
 
     def _flow(self, obs: PyTorchObs, source_actions: th.Tensor) -> th.Tensor:
-        features, folded = self._field_at(obs)
-        if folded is not None and is_single(features):
-            return integrate_single(folded, features, source_actions, self.flow_steps)
-        return integrate(self._velocity(features, folded), source_actions, self.flow_steps)
+        features = self.field.encode(obs)
+        row = self.single_row("field", self.field, self.field.net, features)
+        if row is not None:
+            return row.integrate(features, source_actions, self.flow_steps)
+        return integrate(self._velocity(features), source_actions, self.flow_steps)
 
     def ascend(self, obs: PyTorchObs, source_actions: th.Tensor) -> Guidance:
         """
@@ -323,16 +322,12 @@ class QFlexPolicy(ShareablePolicy):
 
         :param obs: Observations.
         """
-        return self._velocity(*self._field_at(obs))
+        return self._velocity(self.field.encode(obs))
 
-    def _field_at(self, obs: PyTorchObs) -> tuple[th.Tensor, FoldedMLP | None]:
-        """Features of given states, and the folded field if there is one."""
+    def _velocity(self, features: th.Tensor) -> Velocity:
         folded = self.fold("field", self.field, [self.field.net], self.field.features_dim)
-        return self.field.encode(obs), None if folded is None else folded[0]
-
-    def _velocity(self, features: th.Tensor, folded: FoldedMLP | None) -> Velocity:
         if folded is not None:
-            return folded_velocity(folded, features)
+            return folded_velocity(folded[0], features)
         return lambda t, actions: self.field.velocity(features, actions, actions.new_full((len(actions), 1), t))
 
     def q_gradient(self, obs: PyTorchObs) -> QGradient:

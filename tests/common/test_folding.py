@@ -1,7 +1,6 @@
 """The folded fast path against the readable definitions it replaces."""
 
 import logging
-import weakref
 from functools import partial
 
 import numpy as np
@@ -12,8 +11,8 @@ from torch import nn
 
 from sb3_qflex import QFlexPolicy
 from sb3_qflex.common.fast import folding
-from sb3_qflex.common.fast.folding import Affine, FoldedMLP, NotFoldableError, folded_q_gradient, folded_velocity
-from sb3_qflex.common.fast.single_observation import integrate_single
+from sb3_qflex.common.fast.folding import FoldedMLP, NotFoldableError, folded_q_gradient, folded_velocity
+from sb3_qflex.common.fast.single_observation import SingleRow
 from sb3_qflex.common.networks import renorm_mlp
 from sb3_qflex.qflex.flow import integrate
 from sb3_qflex.qflex.guidance import ascend, min_q_gradient, smallest
@@ -155,25 +154,27 @@ def test_other_layers_are_refused_by_name(layers: list[nn.Module], named: str) -
 @pytest.mark.parametrize("n_steps", [1, 7])
 def test_flow_of_a_single_observation(action_dim: int, net_arch: list[int], n_steps: int) -> None:
     th.manual_seed(action_dim)
-    field = FoldedMLP(trained_mlp(OBS_DIM + action_dim + 1, action_dim, net_arch), OBS_DIM)
-    # Velocities on both sides of the clip at 1 / dt.
-    scale = th.linspace(0.1, 4.0, action_dim, dtype=th.double) * n_steps
-    field.layers[-1:] = [Affine(weight * scale[:, None], bias * scale) for weight, bias in field.layers[-1:]]
+    net = trained_mlp(OBS_DIM + action_dim + 1, action_dim, net_arch)
     obs, actions = states_and_actions(action_dim)
     with th.no_grad():
-        batch = integrate(folded_velocity(field, obs), actions, n_steps)
-        singles = [integrate_single(field, obs[i : i + 1], actions[i : i + 1], n_steps) for i in range(5)]
+        # Velocities on both sides of the clip at 1 / dt.
+        scale = th.linspace(0.1, 4.0, action_dim, dtype=th.double) * n_steps
+        net[-1].weight.mul_(scale[:, None])
+        net[-1].bias.mul_(scale)
+        batch = integrate(folded_velocity(FoldedMLP(net, OBS_DIM), obs), actions, n_steps)
+        row = SingleRow(net)
+        singles = [row.integrate(obs[i : i + 1], actions[i : i + 1], n_steps) for i in range(5)]
     th.testing.assert_close(th.cat(singles), batch[:5], atol=1e-9, rtol=1e-9)
 
 
-def test_a_folded_network_that_acted_on_single_observations_is_freed() -> None:
-    field = FoldedMLP(trained_mlp(OBS_DIM + 5, 4, [16]), OBS_DIM)
-    with th.no_grad():
-        integrate_single(field, *(one[:1] for one in states_and_actions(4)), 2)
-    freed = weakref.ref(field)
-    del field
-    # Training folds anew after each update: what is kept would add up.
-    assert freed() is None
+@pytest.mark.parametrize("net_arch", [[], [16], [24, 16]])
+def test_a_single_row_has_the_values_of_the_moment(net_arch: list[int]) -> None:
+    net = trained_mlp(OBS_DIM, 4, net_arch)
+    row, obs = SingleRow(net), th.randn(1, OBS_DIM, dtype=th.double)
+    for factor in (0.5, 3.0):
+        for parameter in net.parameters():
+            parameter.data.mul_(factor)
+        th.testing.assert_close(row.propagate(obs), net(obs), atol=1e-9, rtol=1e-9)
 
 
 def make_policy(**kwargs) -> QFlexPolicy:

@@ -17,6 +17,7 @@ from torch import nn
 
 from sb3_qflex.common.fast.folding import FoldedMLP, NotFoldableError
 from sb3_qflex.common.fast.plain import obstacle
+from sb3_qflex.common.fast.single_observation import SingleRow
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class FoldCache:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
+        self._rows: dict[str, tuple[list[int], SingleRow]] = {}
         self._scopes = 0
         self._scope = 0
         self._logged: set[str] = set()
@@ -105,6 +107,28 @@ class FoldCache:
         # Values are copied when a form is asked for again: between two updates it is often used once.
         self._entries[name] = _Entry(state, folded, tensors if same and not self._scope else None, self._scope)
         return folded
+
+    def row(self, name: str, network: nn.Module, net: Any) -> SingleRow | None:
+        """
+        A network for one row of inputs; None where there is none.
+
+        :param name: What it is.
+        :param network: The module that has it.
+        :param net: The network.
+        """
+        layers = list(net._modules.values())
+        if obstacle(layers, (network, net)):
+            return None
+        tensors = _tensors(layers)
+        # A transposed weight has the address of the other one.
+        if not all(map(th.Tensor.is_contiguous, tensors)):
+            return None
+        addresses = list(map(th.Tensor.data_ptr, tensors))
+        known = self._rows.get(name)
+        if known is None or known[0] != addresses:
+            # The views keep the memory from being given to other tensors of the same address.
+            known = self._rows[name] = (addresses, SingleRow(net))
+        return known[1]
 
     def _log(self, name: str, reason: str) -> None:
         if name not in self._logged:

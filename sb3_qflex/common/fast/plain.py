@@ -40,7 +40,8 @@ def obstacle(layers: Iterable[nn.Module], containers: Iterable[nn.Module] = ()) 
         expected = _PARAMETERS.get(type(layer))
         if expected is None:
             return f"{type(layer).__name__} has no folded form (BatchRenorm, Linear and ReLU have)"
-        if layer._parameters.keys() != expected or None in layer._parameters.values():
+        own = layer._parameters
+        if own.keys() != expected or any(one is None for one in own.values()):
             return f"{layer} does not have its own parameters"
         if _is_altered(layer):
             return f"{layer} has hooks"

@@ -1,160 +1,148 @@
 """
-Acting on one observation on a CPU: folded networks as vector-matrix products of NumPy.
+Acting on one observation on a CPU: eval-mode networks in NumPy, read where their parameters lie.
 
 For one row, what an operation of torch costs besides its arithmetic is several times the arithmetic; NumPy's costs a
-fraction of it. A bias is the last row of its weight, behind inputs that end with 1: one operation less for each layer.
+fraction of it. Nothing of a network is kept but views of its memory, so it acts with the weights of the moment, whoever
+changed them and however. Of a flow's network the first and the last layer, which are small, are folded at each call.
 """
 
-import threading
-from typing import NamedTuple
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import numpy as np
 import torch as th
+from torch import nn
 
-from sb3_qflex.common.fast.folding import FoldedMLP
-
-
-class _Layer(NamedTuple):
-    """output = inputs @ weight; inputs (in + 1,) that end with 1, weight (in + 1, out), output (out,)."""
-
-    inputs: np.ndarray
-    weight: np.ndarray
-    output: np.ndarray
+from sb3_qflex.common.batch_renorm import BatchRenorm
 
 
-class _SingleRow(threading.local):
+class _Layer:
     """
-    A folded network's arrays. Each thread has its own where they are written to, since threads may act at once.
+    A Linear with the BatchRenorm before it, as views of their memory.
 
-    The arguments are kept for further threads; the folded network is none of them, or it would never be freed.
-
-    :param centre: What is subtracted from features, shape (F,).
-    :param feature_weight: Of the features in the first layer, shape (F + 1, width).
-    :param input_weight: Of the other inputs in the first layer, shape (inputs - F, width).
-    :param weights: Of the other layers, each (in + 1, out).
+    :param norm: None for none.
+    :param linear: The layer.
     """
 
-    def __init__(
-        self, centre: np.ndarray, feature_weight: np.ndarray, input_weight: np.ndarray, weights: list[np.ndarray]
-    ):
-        self._centre, self._feature_weight = centre, feature_weight
-        self._features = np.ones(len(feature_weight), feature_weight.dtype)
-        # The state's part of the first layer is the bias of the other inputs, in the last row.
-        first = np.vstack([input_weight, np.zeros_like(input_weight, shape=(1, input_weight.shape[1]))])
-        *own, self._last_weight = [first, *weights]
-        self._layers, self._scale = _chain([*own, self._last_weight.copy()]), 1.0
-        self._zero = np.zeros_like(self._last_weight[0, 0])
-        #: What follows the features in the network's input, shape (inputs - features,): write it before ``propagate``.
-        self.inputs = self._layers[0].inputs[:-1]
-        #: What ``propagate`` gives, shape (output,).
-        self.output = self._layers[-1].output
+    def __init__(self, norm: BatchRenorm | None, linear: Any):
+        self.weight, self.bias = _view(linear.weight), _view(linear.bias)
+        self.eps = 0.0 if norm is None else norm.eps
+        self.norm = None
+        if norm is not None:
+            self.norm = tuple(map(_view, (norm.running_mean, norm.running_var, norm.scale, norm.bias)))
 
-    def set_state(self, features: th.Tensor, scale: float = 1.0) -> None:
+    def affine(self) -> tuple[np.ndarray | float, np.ndarray | float]:
+        """Scale and shift of the normalisation in eval mode."""
+        if self.norm is None:
+            return 1.0, 0.0
+        mean, var, scale, shift = self.norm
+        factor = scale / np.sqrt(var + self.eps)
+        return factor, shift - mean * factor
+
+    def normalise(self, x: np.ndarray) -> np.ndarray:
         """
-        Choose the state of the next calls of ``propagate``.
+        :param x: The first inputs of the layer, at most all of them, (n,); for features whose mean is far above their
+            standard deviation the difference comes first, or digits would be lost.
+        """
+        if self.norm is None:
+            return x
+        mean, var, scale, shift = (part[: len(x)] for part in self.norm)
+        return (x - mean) * (scale / np.sqrt(var + self.eps)) + shift
+
+
+def _view(tensor: th.Tensor) -> np.ndarray:
+    return tensor.detach().numpy()
+
+
+class SingleRow:
+    """
+    A ``networks.renorm_mlp`` with ReLU, for one row of inputs.
+
+    :param net: The network: plain layers, contiguous, on the CPU.
+    """
+
+    def __init__(self, net: nn.Sequential):
+        layers = list(net)
+        norms = [one if isinstance(one, BatchRenorm) else None for one in (None, *layers)]
+        self._layers = [
+            _Layer(norms[number], layer) for number, layer in enumerate(layers) if isinstance(layer, nn.Linear)
+        ]
+
+    def propagate(self, features: th.Tensor) -> th.Tensor:
+        """
+        Output of a network without inputs besides the features.
 
         :param features: Shape (1, F).
-        :param scale: Factor of the network's output.
+        :return: Shape (1, output).
         """
-        first, last = self._layers[0].weight, self._layers[-1].weight
-        if scale != self._scale:
-            np.multiply(self._last_weight, scale, out=last)
-            self._scale = scale
-        np.subtract(features.numpy()[0], self._centre, out=self._features[:-1])
-        np.dot(self._features, self._feature_weight, out=first[-1])
-        if first is last:
-            first[-1] *= scale
+        first, *others = self._layers
+        z = first.weight @ first.normalise(features.numpy()[0]) + first.bias
+        for layer in others:
+            z = layer.weight @ layer.normalise(np.maximum(z, 0.0, out=z)) + layer.bias
+        return th.from_numpy(z[None])
 
-    def propagate(self) -> None:
-        """Fill ``output`` from ``inputs``; ReLU between layers."""
-        *hidden, last = self._layers
-        for inputs, weight, output in hidden:
-            np.dot(inputs, weight, out=output)
-            # An array: a Python number would be converted each time.
-            np.maximum(output, self._zero, out=output)
-        np.dot(last.inputs, last.weight, out=last.output)
+    def integrate(self, features: th.Tensor, source_actions: th.Tensor, n_steps: int) -> th.Tensor:
+        """
+        ``flow.integrate`` of a field, whose inputs after the features are the action and t, from one source action.
 
+        :param features: Shape (1, F).
+        :param source_actions: a(0), shape (1, |A|).
+        :param n_steps: K, at least 1.
+        :return: The end of the flow, shape (1, |A|), not clamped to the box.
+        """
+        dt = 1.0 / n_steps
+        hidden, displacement = self._chain(features.numpy()[0], dt)
+        inputs = hidden[0][0]
+        action, one = inputs[:-2], np.ones_like(displacement[0])
+        action[...] = source_actions.numpy()[0]
+        zero, minus_one = np.zeros_like(one), -one
+        for k in range(1, n_steps + 1):
+            inputs[-2] = k * dt
+            for x, weight, scale, bias, z in hidden:
+                np.dot(weight, x, out=z)
+                if bias is not None:
+                    z += bias
+                if scale is not None:
+                    # Arrays: a Python number would be converted each time.
+                    np.maximum(z, zero, out=z)
+                    z *= scale
+            np.maximum(displacement, minus_one, out=displacement)
+            np.minimum(displacement, one, out=displacement)
+            action += displacement
+        return th.from_numpy(action[None].copy())
 
-def _chain(weights: list[np.ndarray]) -> list[_Layer]:
-    """Layers where the output of each is the input of the next."""
-    inputs = [np.ones(len(weight), weight.dtype) for weight in weights]
-    last = np.empty(weights[-1].shape[1], weights[-1].dtype)
-    outputs = [*(one[:-1] for one in inputs[1:]), last]
-    return [_Layer(*one) for one in zip(inputs, weights, outputs, strict=True)]
+    def _chain(self, features: np.ndarray, dt: float) -> tuple[list[tuple[Any, ...]], np.ndarray]:
+        """
+        Steps of one evaluation at given states, and where its result, the velocity times dt, appears.
 
-
-def _with_bias(weight: th.Tensor, bias: th.Tensor) -> np.ndarray:
-    """Shape (in + 1, out)."""
-    return th.cat([weight.t(), bias.unsqueeze(0)]).detach().numpy()
-
-
-def _feature_layer(folded: FoldedMLP) -> tuple[np.ndarray, np.ndarray]:
-    """What is subtracted from features, and the weight behind it: folded but for the mean, which would cost digits."""
-    weight, bias = folded.feature_layer
-    if folded.feature_norm is None:
-        return np.zeros(weight.shape[1], weight.numpy().dtype), _with_bias(weight, bias)
-    mean, var, scale, shift, _, _, eps = folded.feature_norm
-    return mean.numpy(), _with_bias(weight * (scale * (var + eps).rsqrt()), th.addmv(bias, weight, shift))
-
-
-_single_rows: WeakKeyDictionary[FoldedMLP, _SingleRow] = WeakKeyDictionary()
-
-
-def _single_row(folded: FoldedMLP) -> _SingleRow:
-    row = _single_rows.get(folded)
-    if row is None:
-        inputs = np.ascontiguousarray(folded.input_weight.numpy().T)
-        row = _SingleRow(*_feature_layer(folded), inputs, [_with_bias(*layer) for layer in folded.layers])
-        _single_rows[folded] = row
-    return row
+        Each step is (inputs, weight, scale of what follows, bias, output); the output of one is the input of the next.
+        The inputs of the first are the action, t and 1.
+        """
+        n = len(features)
+        first, *others = self._layers
+        factor, shift = first.affine()
+        own = slice(n, None)
+        factors, shifts = (np.broadcast_to(part, first.weight.shape[1:])[own] for part in (factor, shift))
+        weight = np.empty((len(first.bias), len(factors) + 1), first.weight.dtype)
+        np.multiply(first.weight[:, own], factors, out=weight[:, :-1])
+        # The state's part of the first layer is the weight of the input that is 1.
+        weight[:, -1] = first.weight[:, :n] @ first.normalise(features) + first.weight[:, own] @ shifts + first.bias
+        x = np.ones(weight.shape[1], weight.dtype)
+        steps: list[tuple[Any, ...]] = []
+        bias = None
+        for layer in others:
+            factor, shift = layer.affine()
+            z = np.empty(len(weight), weight.dtype)
+            steps.append((x, weight, np.broadcast_to(factor, z.shape), bias, z))
+            x, weight, bias = z, layer.weight, layer.bias + layer.weight @ np.broadcast_to(shift, z.shape)
+        displacement = np.empty(len(weight), weight.dtype)
+        steps.append((x, dt * weight, None, None if bias is None else dt * bias, displacement))
+        return steps, displacement
 
 
 def is_single(features: th.Tensor) -> bool:
     """
-    Whether the functions below apply.
+    Whether a :class:`SingleRow` can take them.
 
     :param features: Shape (B, F).
     """
     return features.shape[0] == 1 and features.device.type == "cpu" and features.dtype in (th.float32, th.float64)
-
-
-def propagate_single(folded: FoldedMLP, features: th.Tensor) -> th.Tensor:
-    """
-    Output of a network without inputs besides the features.
-
-    :param folded: The folded network.
-    :param features: Shape (1, F).
-    :return: Shape (1, output).
-    """
-    row = _single_row(folded)
-    row.set_state(features)
-    row.propagate()
-    return th.from_numpy(row.output[None].copy())
-
-
-def integrate_single(field: FoldedMLP, features: th.Tensor, source_actions: th.Tensor, n_steps: int) -> th.Tensor:
-    """
-    ``flow.integrate`` of the folded field from one source action.
-
-    :param field: The folded field, whose inputs after the features are the action and t.
-    :param features: Shape (1, F).
-    :param source_actions: a(0), shape (1, |A|).
-    :param n_steps: K, at least 1.
-    :return: The end of the flow, shape (1, |A|), not clamped to the box.
-    """
-    row, dt = _single_row(field), 1.0 / n_steps
-    # With this scale the output is the velocity times dt, so that its bound of 1/dt becomes 1.
-    row.set_state(features, scale=dt)
-    inputs, displacement, propagate = row.inputs, row.output, row.propagate
-    action = inputs[:-1]
-    action[...] = source_actions.numpy()[0]
-    one = np.ones_like(displacement[0])
-    minus_one = -one
-    for k in range(1, n_steps + 1):
-        inputs[-1] = k * dt
-        propagate()
-        np.maximum(displacement, minus_one, out=displacement)
-        np.minimum(displacement, one, out=displacement)
-        action += displacement
-    return th.from_numpy(action[None].copy())
