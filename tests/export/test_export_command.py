@@ -1,4 +1,4 @@
-"""``python -m sb3_qflex export``, the folder for MyoChallenge, and MyoSuite's own check of the ONNX file."""
+"""``sb3-qflex export``, the folder for MyoChallenge, and MyoSuite's own check of the ONNX file."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_qflex import QFlexPolicy
-from sb3_qflex import __main__ as command
+from sb3_qflex.cli import main as command
 from sb3_qflex.export import export_myochallenge
 from sb3_qflex.export.torchscript import METADATA
 

@@ -1,36 +1,39 @@
-"""``python -m sb3_qflex.benchmark run STUDY``."""
+"""``sb3-qflex study run STUDY`` and ``sb3-qflex study report STUDY``."""
 
 import argparse
-import fnmatch
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sb3_qflex.common.machine import available_cores
-from sb3_qflex.speed.speed import positive_integer
-from sb3_qflex.studies.definition import Study, StudyError, load_study, packaged_studies
-from sb3_qflex.studies.joining import reported
-from sb3_qflex.studies.lock import locked
-from sb3_qflex.studies.plan import Plan, plan_runs
-from sb3_qflex.studies.run_folder import RunFolder
-from sb3_qflex.studies.runner import Runner
+from sb3_qflex.cli.arguments import positive
+from sb3_qflex.studies.definition import StudyError, load_study, packaged_studies
+
+if TYPE_CHECKING:
+    from sb3_qflex.studies.run_folder import RunFolder
+    from sb3_qflex.studies.runner import Runner
 
 
-def run_study(argv: Sequence[str]) -> None:
+def run(prog: str, argv: Sequence[str]) -> None:
     """
     Make the runs of a study that are not there yet.
 
-    :param argv: arguments, see ``--help``
+    :param prog: words before the arguments
+    :param argv: arguments
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _run_parser(prog).parse_args(argv)
+    from sb3_qflex.studies.choice import wanted
+    from sb3_qflex.studies.lock import locked
+    from sb3_qflex.studies.run_folder import RunFolder
+
     try:
         study = load_study(arguments.study)
         root = (arguments.out or Path("runs", study.name)).resolve()
-        plans = _wanted(study, arguments.only, arguments.reported)
+        plans = wanted(study, arguments.only, arguments.reported)
         runs = [RunFolder(plan, root, arguments.checkpoint_every) for plan in plans]
         if arguments.dry_run:
-            for run in runs:
-                print(f"{run.plan.name}: {'done' if run.done() else 'missing'}")
+            for one in runs:
+                print(f"{one.plan.name}: {'done' if one.done() else 'missing'}")
             return
         with locked(root):
             runner = _runner(runs, arguments.jobs, arguments.ray)
@@ -44,17 +47,10 @@ def run_study(argv: Sequence[str]) -> None:
     print(f"All {len(runs)} runs of {study.name} are in {root}")
 
 
-def _wanted(study: Study, patterns: Sequence[str] | None, report: Path | None) -> list[Plan]:
-    plans = plan_runs(study)
-    for pattern in patterns or ():
-        if not any(fnmatch.fnmatchcase(plan.name, pattern) for plan in plans):
-            raise StudyError(f"--only {pattern}: no run of {study.name} has such a name; they are listed by --dry-run")
-    elsewhere = set() if report is None else reported(report, plans)
-    chosen = [plan for plan in plans if any(fnmatch.fnmatchcase(plan.name, one) for one in patterns or ["*"])]
-    return [plan for plan in chosen if plan.name not in elsewhere]
+def _runner(runs: "Sequence[RunFolder]", jobs: int | None, on_ray: bool) -> "Runner":
+    from sb3_qflex.common.machine import available_cores
+    from sb3_qflex.studies.runner import Runner
 
-
-def _runner(runs: Sequence[RunFolder], jobs: int | None, on_ray: bool) -> Runner:
     if not on_ray:
         return Runner(runs, jobs or available_cores())
     try:
@@ -64,9 +60,28 @@ def _runner(runs: Sequence[RunFolder], jobs: int | None, on_ray: bool) -> Runner
     return Runner(runs, jobs or cluster_cores(), RayExecution)
 
 
-def _parser() -> argparse.ArgumentParser:
+def report(prog: str, argv: Sequence[str]) -> None:
+    """
+    Write the report of a study.
+
+    :param prog: words before the arguments
+    :param argv: arguments
+    """
+    arguments = _report_parser(prog).parse_args(argv)
+    from sb3_qflex.studies.report import write_report
+
+    try:
+        study = load_study(arguments.study)
+        out = arguments.out or Path("docs", "results", study.name)
+        written = write_report(study, out, arguments.runs)
+    except (StudyError, OSError) as error:
+        sys.exit(str(error))
+    print("Wrote", *written)
+
+
+def _run_parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m sb3_qflex.benchmark run",
+        prog,
         description="Make the runs of a study through RL Zoo. Finished runs are kept, unfinished ones go on from "
         "their last checkpoint: the same command goes on after it was stopped or killed.",
     )
@@ -74,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="folder of the runs (default: runs/<study>)")
     parser.add_argument(
         "--jobs",
-        type=positive_integer,
+        type=positive,
         help="runs at the same time, one thread each (default: cores available)",
     )
     parser.add_argument(
@@ -94,10 +109,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--checkpoint-every",
-        type=positive_integer,
+        type=positive,
         default=600,
         metavar="SECONDS",
         help="between two checkpoints of a run (default: %(default)s)",
     )
     parser.add_argument("--dry-run", action="store_true", help="only list the runs and which are done")
+    return parser
+
+
+def _report_parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog,
+        description="Tables and figures of a study, as far as its runs are finished. Trains nothing.",
+    )
+    parser.add_argument("study", help=f"one of {', '.join(packaged_studies())}, or the path of a YAML file")
+    parser.add_argument("--runs", type=Path, help="folder of runs to add to the data in --out (default: none)")
+    parser.add_argument("--out", type=Path, help="folder of data and report (default: docs/results/<study>)")
     return parser
