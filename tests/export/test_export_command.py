@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch as th
 from helpers.small_models import BoxEnv, ReachEnv, observations, small_model
+from stable_baselines3 import SAC
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -90,6 +91,13 @@ def test_errors_are_messages(trained, tmp_path, words, message):
     with pytest.raises(SystemExit, match=message):
         run(trained[0], "--out", tmp_path / "policy", *words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_models_of_this_package_are_exported(tmp_path):
+    SAC("MlpPolicy", BoxEnv(), policy_kwargs={"net_arch": [8]}, buffer_size=10).save(tmp_path / "sac")
+    with pytest.raises(SystemExit, match="is a SAC model: only algorithms of this package"):
+        run(tmp_path / "sac.zip", "--format", "torchscript", "--out", tmp_path / "policy")
+    assert [path.name for path in tmp_path.iterdir()] == ["sac.zip"]
 
 
 def test_statistics_that_could_be_either_are_not_guessed(tmp_path):
