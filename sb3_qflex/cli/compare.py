@@ -9,12 +9,7 @@ from sb3_qflex.zoo.hyperparameters import REGIMES, our_folder
 
 
 def main(prog: str, argv: Sequence[str]) -> None:
-    """
-    Train algorithms side by side and draw them.
-
-    :param prog: words before the arguments
-    :param argv: arguments
-    """
+    """Train algorithms side by side and draw them."""
     args = parse(prog, argv)
     from sb3_qflex.zoo.compare import TrainingError, compare
 

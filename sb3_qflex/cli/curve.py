@@ -7,12 +7,7 @@ from pathlib import Path
 
 
 def main(prog: str, argv: Sequence[str]) -> None:
-    """
-    Draw the learning curve of a run folder into it and print where its files are.
-
-    :param prog: words before the arguments
-    :param argv: arguments
-    """
+    """Draw the learning curve of a run folder into it and print where its files are."""
     parser = argparse.ArgumentParser(prog, description="Draw one run's learning curve into its folder.")
     parser.add_argument("run_dir", type=Path, help="a run folder of RL Zoo, e.g. logs/qflex/Pendulum-v1_1")
     folder = parser.parse_args(argv).run_dir

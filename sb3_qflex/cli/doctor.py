@@ -20,13 +20,7 @@ _EXTRAS = {
 
 
 def main(prog: str, argv: Sequence[str]) -> int:
-    """
-    Print what is here.
-
-    :param prog: words before the arguments
-    :param argv: arguments
-    :return: 0 if the core works, 1 if something that it needs is broken
-    """
+    """Print what is here; 1 if something that the core needs is broken."""
     text = (
         "Print versions, device and threads, whether the core works, which environments and extras are here, and the "
         "line that installs what is missing. Ends with 1 if the core is broken."

@@ -16,12 +16,7 @@ STEM = "environments-speed"
 
 
 def list_ids(prog: str, argv: Sequence[str]) -> None:
-    """
-    Print which ids there are, which can be made here, and why the others cannot.
-
-    :param prog: words before the arguments
-    :param argv: arguments
-    """
+    """Print which ids there are, which can be made here, and why the others cannot."""
     parser = _parser(prog, "List the environments: sizes, licences, and which can be made here.")
     chosen = parser.parse_args(argv)
     from sb3_qflex.envs.listing import listing
@@ -30,12 +25,7 @@ def list_ids(prog: str, argv: Sequence[str]) -> None:
 
 
 def speed(prog: str, argv: Sequence[str]) -> None:
-    """
-    Measure environments beside MuJoCo alone; print the report, or write it.
-
-    :param prog: words before the arguments
-    :param argv: arguments
-    """
+    """Measure environments beside MuJoCo alone; print the report, or write it."""
     parser = _parser(prog, "Measure steps per second of the environments beside bare mj_step.")
     add = parser.add_argument
     add("--steps", type=positive, default=100, help="steps per round and id (default: %(default)s)")

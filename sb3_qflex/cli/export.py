@@ -15,12 +15,7 @@ _VEC_NORMALIZE = "vecnormalize.pkl"
 
 
 def main(prog: str, argv: Sequence[str]) -> None:
-    """
-    Write a model's policy and print where it is.
-
-    :param prog: words before the arguments
-    :param argv: arguments
-    """
+    """Write a model's policy and print where it is."""
     arguments = _parser(prog).parse_args(argv)
     try:
         print(f"Wrote {_export(arguments)}")
@@ -34,20 +29,17 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         description="Write a trained policy as a file for use elsewhere. Models and VecNormalize files are pickles: "
         "export only those you trust.",
     )
-    parser.add_argument("model", type=Path, help="zip file of model.save, or a run folder of RL Zoo (its last model)")
-    parser.add_argument("--format", choices=FORMATS, required=True, help="%(choices)s")
-    parser.add_argument("--out", type=Path, required=True, help="target: a file, for myochallenge a folder")
+    add = parser.add_argument
+    add("model", type=Path, help="zip file of model.save, or a run folder of RL Zoo (its last model)")
+    add("--format", choices=FORMATS, required=True, help="%(choices)s")
+    add("--out", type=Path, required=True, help="target: a file, for myochallenge a folder")
     normalization = parser.add_mutually_exclusive_group()
-    normalization.add_argument(
-        "--vec-normalize",
-        type=Path,
-        metavar="FILE",
-        help=f"statistics of VecNormalize (default: {_VEC_NORMALIZE} of the model's RL Zoo folder, if there is one)",
-    )
+    statistics = f"statistics of VecNormalize (default: {_VEC_NORMALIZE} of the model's RL Zoo folder, if there is one)"
+    normalization.add_argument("--vec-normalize", type=Path, metavar="FILE", help=statistics)
     normalization.add_argument("--no-vec-normalize", action="store_true", help="raw observations go to the networks")
-    parser.add_argument("--flow-steps", type=int, metavar="K", help="another K than the model's")
-    parser.add_argument("--noise", action="store_true", help="onnx, torchscript: stochastic, with noise as an input")
-    parser.add_argument("--task", help="id of the task, for the metadata (default: that of the RL Zoo folder)")
+    add("--flow-steps", type=int, metavar="K", help="another K than the model's")
+    add("--noise", action="store_true", help="onnx, torchscript: stochastic, with noise as an input")
+    add("--task", help="id of the task, for the metadata (default: that of the RL Zoo folder)")
     return parser
 
 

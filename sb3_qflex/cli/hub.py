@@ -22,12 +22,7 @@ def _parser(prog: str, description: str) -> argparse.ArgumentParser:
 
 
 def push(prog: str, argv: Sequence[str]) -> None:
-    """
-    Evaluate a run's model, gather what is shared in a folder, and upload it.
-
-    :param prog: words before the arguments
-    :param argv: arguments
-    """
+    """Evaluate a run's model, gather what is shared in a folder, and upload it."""
     parser = _parser(prog, "Share a run on the Hugging Face Hub; `hf auth login` first.")
     add = parser.add_argument
     add("-m", "--commit-message", default="Initial commit")
@@ -59,12 +54,7 @@ def push(prog: str, argv: Sequence[str]) -> None:
 
 
 def load(prog: str, argv: Sequence[str]) -> None:
-    """
-    Download a shared run into a new run folder, by RL Zoo's own function.
-
-    :param prog: words before the arguments
-    :param argv: arguments
-    """
+    """Download a shared run into a new run folder, by RL Zoo's own function."""
     parser = _parser(prog, "Download a run that was shared on the Hugging Face Hub.")
     parser.add_argument("--force", action="store_true", help="replace the run folder of that --exp-id")
     parser.add_argument("--trust", action="store_true", help="you trust the author: models are pickles, which run code")

@@ -25,12 +25,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 
 def main(prog: str, argv: Sequence[str]) -> None:
-    """
-    Write the page and print where it is. A former page is replaced, another file is not.
-
-    :param prog: words before the arguments
-    :param argv: arguments
-    """
+    """Write the page and print where it is. A former page is replaced, another file is not."""
     parser = _parser(prog)
     args = parser.parse_args(argv)
     out = args.out or args.run_folder / "report.html"

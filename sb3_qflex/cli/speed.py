@@ -12,12 +12,7 @@ from sb3_qflex.speed.rows import ROWS
 
 
 def main(prog: str, argv: Sequence[str]) -> None:
-    """
-    Measure, print the table and write the files.
-
-    :param prog: words before the arguments
-    :param argv: arguments
-    """
+    """Measure, print the table and write the files."""
     arguments = _parser(prog).parse_args(argv)
     from sb3_qflex.speed.speed import run_speed
 
@@ -30,12 +25,8 @@ def main(prog: str, argv: Sequence[str]) -> None:
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog, description="Measure the speed of QFlex on this machine.")
     add = parser.add_argument
-    add(
-        "--out",
-        type=Path,
-        default=Path("docs", "speed"),
-        help="folder for the files; own ones of a former run are replaced (default: %(default)s)",
-    )
+    folder = "folder for the files; own ones of a former run are replaced (default: %(default)s)"
+    add("--out", type=Path, default=Path("docs", "speed"), help=folder)
     add("--quick", action="store_true", help="under a minute, with one size")
     groups = ", ".join(ROWS)
     add("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=f"which of {groups} (default: all)")

@@ -15,12 +15,7 @@ if TYPE_CHECKING:
 
 
 def run(prog: str, argv: Sequence[str]) -> None:
-    """
-    Make the runs of a study that are not there yet.
-
-    :param prog: words before the arguments
-    :param argv: arguments
-    """
+    """Make the runs of a study that are not there yet."""
     arguments = _run_parser(prog).parse_args(argv)
     from sb3_qflex.studies.choice import wanted
     from sb3_qflex.studies.lock import locked
@@ -61,12 +56,7 @@ def _runner(runs: "Sequence[RunFolder]", jobs: int | None, on_ray: bool) -> "Run
 
 
 def report(prog: str, argv: Sequence[str]) -> None:
-    """
-    Write the report of a study.
-
-    :param prog: words before the arguments
-    :param argv: arguments
-    """
+    """Write the report of a study."""
     arguments = _report_parser(prog).parse_args(argv)
     from sb3_qflex.studies.report import write_report
 
@@ -80,50 +70,34 @@ def report(prog: str, argv: Sequence[str]) -> None:
 
 
 def _run_parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _parser(
         prog,
-        description="Make the runs of a study through RL Zoo. Finished runs are kept, unfinished ones go on from "
-        "their last checkpoint: the same command goes on after it was stopped or killed.",
+        "Make the runs of a study through RL Zoo. Finished runs are kept, unfinished ones go on from their last "
+        "checkpoint: the same command goes on after it was stopped or killed.",
     )
-    parser.add_argument("study", help=f"one of {', '.join(packaged_studies())}, or the path of a YAML file")
-    parser.add_argument("--out", type=Path, help="folder of the runs (default: runs/<study>)")
-    parser.add_argument(
-        "--jobs",
-        type=positive,
-        help="runs at the same time, one thread each (default: cores available)",
-    )
-    parser.add_argument(
-        "--ray",
-        action="store_true",
-        help="run on a Ray cluster (RAY_ADDRESS, or one on this machine) whose machines share the folder of the runs",
-    )
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        action="extend",
-        metavar="PATTERN",
-        help="make only the runs with such names, as 'pen/qflex/*'",
-    )
-    parser.add_argument(
-        "--reported", type=Path, metavar="FOLDER", help="a report of the study: leave out the runs that it has"
-    )
-    parser.add_argument(
-        "--checkpoint-every",
-        type=positive,
-        default=600,
-        metavar="SECONDS",
-        help="between two checkpoints of a run (default: %(default)s)",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="only list the runs and which are done")
+    add = parser.add_argument
+    add("--out", type=Path, help="folder of the runs (default: runs/<study>)")
+    add("--jobs", type=positive, help="runs at the same time, one thread each (default: cores available)")
+    shared = "run on a Ray cluster (RAY_ADDRESS, or one on this machine) whose machines share the folder of the runs"
+    add("--ray", action="store_true", help=shared)
+    names = "make only the runs with such names, as 'pen/qflex/*'"
+    add("--only", nargs="+", action="extend", metavar="PATTERN", help=names)
+    add("--reported", type=Path, metavar="FOLDER", help="a report of the study: leave out the runs that it has")
+    between = "between two checkpoints of a run (default: %(default)s)"
+    add("--checkpoint-every", type=positive, default=600, metavar="SECONDS", help=between)
+    add("--dry-run", action="store_true", help="only list the runs and which are done")
     return parser
 
 
 def _report_parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog,
-        description="Tables and figures of a study, as far as its runs are finished. Trains nothing.",
-    )
+    parser = _parser(prog, "Tables and figures of a study, as far as its runs are finished. Trains nothing.")
+    add = parser.add_argument
+    add("--runs", type=Path, help="folder of runs to add to the data in --out (default: none)")
+    add("--out", type=Path, help="folder of data and report (default: docs/results/<study>)")
+    return parser
+
+
+def _parser(prog: str, description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog, description=description)
     parser.add_argument("study", help=f"one of {', '.join(packaged_studies())}, or the path of a YAML file")
-    parser.add_argument("--runs", type=Path, help="folder of runs to add to the data in --out (default: none)")
-    parser.add_argument("--out", type=Path, help="folder of data and report (default: docs/results/<study>)")
     return parser

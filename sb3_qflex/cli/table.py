@@ -8,8 +8,9 @@ from dataclasses import dataclass
 class Command:
     """
     :param summary: one line
-    :param function: ``module:function``, imported when the command runs. It takes the words before the arguments (such
-        as "sb3-qflex study run") and the arguments, and returns the exit code, None for 0.
+    :param function: ``module:function``, imported when the command runs. It takes two things: the words before the
+        arguments, such as "sb3-qflex study run", by which its parser calls itself, and the arguments. It returns the
+        exit code, None for 0.
     """
 
     summary: str

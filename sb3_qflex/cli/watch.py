@@ -43,12 +43,7 @@ def _even(text: str) -> int:
 
 
 def main(prog: str, argv: Sequence[str]) -> None:
-    """
-    Record what the command line asks for and print the files and a line for each episode.
-
-    :param prog: words before the arguments
-    :param argv: arguments
-    """
+    """Record what the command line asks for and print the files and a line for each episode."""
     parser = _parser(prog)
     args = parser.parse_args(argv)
     for path, suffix in ((args.out, ".mp4"), (args.gif, ".gif")):

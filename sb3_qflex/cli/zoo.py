@@ -20,12 +20,7 @@ _USAGE = {
 
 
 def main(prog: str, argv: Sequence[str]) -> None:
-    """
-    Run a command of RL Zoo; ``--vec-env`` takes our choices too.
-
-    :param prog: words before the arguments, of which the last is RL Zoo's command
-    :param argv: its arguments
-    """
+    """Run a command of RL Zoo; ``--vec-env`` takes our choices too."""
     name = prog.split()[-1]
     parser = _parser(prog, name)
     if {"-h", "--help"} & set(argv):
