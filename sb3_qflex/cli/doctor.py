@@ -68,7 +68,7 @@ def _unmet(extra: str | None) -> Iterator[str]:
 
 def _core_faults() -> Iterator[str]:
     try:
-        from sb3_qflex import QFlex
+        from sb3_qflex.qflex.qflex import QFlex
 
         model = QFlex("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8]}, learning_starts=2, batch_size=2)
         model.learn(4)

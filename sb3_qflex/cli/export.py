@@ -64,11 +64,11 @@ def _export(arguments: argparse.Namespace) -> Path:
 
 
 def _load(zip_file: Path, flow_steps: int | None) -> Any:
-    from sb3_qflex.algorithm import SavingAlgorithm
+    from sb3_qflex.algorithm import Algorithm
     from sb3_qflex.analysis.trained import algorithm_of
 
     algorithm = algorithm_of(zip_file)
-    if not issubclass(algorithm, SavingAlgorithm):
+    if not issubclass(algorithm, Algorithm):
         raise ValueError(f"{zip_file} is a {algorithm.__name__} model: only algorithms of this package are exported.")
     if flow_steps is None:
         return algorithm.load(zip_file, device="cpu")

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pkgutil import resolve_name
 
-from sb3_qflex import __version__
 from sb3_qflex.cli.table import GROUPS, Command, Family
+from sb3_qflex.common.version import VERSION
 
 PROG = "sb3-qflex"
 Groups = Mapping[str, Mapping[str, Command | Family]]
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else argv
     if list(words) == ["--version"]:
-        print(PROG, __version__)
+        print(PROG, VERSION)
         return 0
     return _run(PROG, GROUPS, words)
 

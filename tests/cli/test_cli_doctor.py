@@ -49,7 +49,7 @@ def test_a_broken_core_is_told_and_ends_with_1(
     def broken(*args: object, **kwargs: object) -> None:
         raise ImportError("libtorch.so: cannot open shared object file")
 
-    monkeypatch.setattr(sb3_qflex, "QFlex", broken, raising=False)
+    monkeypatch.setattr("sb3_qflex.qflex.qflex.QFlex", broken)
     found = lines(1)
     assert "  ImportError: libtorch.so: cannot open shared object file" in found
 
