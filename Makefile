@@ -61,20 +61,20 @@ train: install
 	$(BIN)/rl_zoo3 train --algo qflex --env $(ENV) -n $(STEPS) --seed $(SEED) -f $(LOGS) -P \
 		-conf hyperparams/small/qflex.yml --eval-freq $$(( $(STEPS) / 10 )) --eval-episodes 20 --log-interval 200
 	$(BIN)/rl_zoo3 enjoy --algo qflex --env $(ENV) -f $(LOGS) --no-render -n 2000 --seed $(SEED)
-	$(BIN)/python -m sb3_qflex curve "$$(ls -td $(LOGS)/qflex/$(ENV)_* | head -n 1)"
+	$(BIN)/sb3-qflex curve "$$(ls -td $(LOGS)/qflex/$(ENV)_* | head -n 1)"
 
 compare: install
-	$(BIN)/python -m sb3_qflex compare --env $(ENV) --steps $(STEPS) --seed $(SEED) -f $(LOGS)
+	$(BIN)/sb3-qflex compare --env $(ENV) --steps $(STEPS) --seed $(SEED) -f $(LOGS)
 
 # Tables and figures of the speed of this machine, in docs/speed; half an hour. A short form: --quick.
 speed: install
-	$(BIN)/python -m sb3_qflex.benchmark speed --out docs/speed
+	$(BIN)/sb3-qflex speed --out docs/speed
 
 # Runs of a study (make study STUDY=pen) and its report; the same command goes on after it was stopped.
 STUDY ?= quick
 study: install
-	$(BIN)/python -m sb3_qflex.benchmark run $(STUDY)
-	$(BIN)/python -m sb3_qflex.benchmark report $(STUDY) --runs runs/$(STUDY) --out runs/$(STUDY)/report
+	$(BIN)/sb3-qflex study run $(STUDY)
+	$(BIN)/sb3-qflex study report $(STUDY) --runs runs/$(STUDY) --out runs/$(STUDY)/report
 
 # QFlex, CrossQ and SAC on PlanarChain with 100 links: table and figure in runs/chain100/report after some minutes.
 chain:

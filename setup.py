@@ -52,7 +52,7 @@ class BuildPyWithStartup(build_py):
 
     def get_outputs(self, include_bytecode=True):
         outputs = super().get_outputs(include_bytecode)
-        # Listed, so that uninstalling removes them. An editable install has `python -m sb3_qflex` only.
+        # Listed, so that uninstalling removes them. An editable install has `sb3-qflex train` only.
         ours = [] if self.editable_mode else STARTUP_FILES
         return [*outputs, *(str(Path(self.build_lib) / name) for name in ours)]
 
@@ -86,12 +86,14 @@ setup(
         "numpy>=1.26",
         "cloudpickle>=3",
         "threadpoolctl>=3",
+        "packaging",
         "psutil>=5.9",
         "safetensors>=0.5",
         "tqdm",
         "rich",
     ],
     extras_require=EXTRAS,
+    entry_points={"console_scripts": ["sb3-qflex = sb3_qflex.cli.main:main"]},
     classifiers=[
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",

@@ -13,7 +13,6 @@ so what its matrix shows off the diagonal is the sampling error.
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,9 +22,9 @@ from matplotlib.figure import Figure
 from stable_baselines3.common.type_aliases import PyTorchObs
 
 from sb3_qflex.analysis.actuators import actuator_names, groups, same_group
-from sb3_qflex.analysis.arguments import add_states, load_one
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.states import repeat, visited_states
+from sb3_qflex.analysis.trained import load_one
 from sb3_qflex.common.validation import check_count
 from sb3_qflex.qflex.policies import QFlexPolicy
 
@@ -132,22 +131,11 @@ def draw(found: NoiseCorrelation, labels: Sequence[str]) -> Figure:
     return figure
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    :param parser: of the command
-    """
-    add_states(parser, 64)
-    parser.add_argument("--samples", type=int, default=64, help="noise samples at each state (default: %(default)s)")
-    parser.add_argument(
-        "--groups", type=Path, help="YAML file: group: [patterns of actuator names], in place of the rule for names"
-    )
-
-
 def run(args: argparse.Namespace) -> Result:
     """
     :param args: of the command
     """
-    trained = load_one(args)
+    trained = load_one(args.models, args.env, args.algo)
     env = trained.task.make(args.n_envs, args.seed)
     obs = visited_states(trained.policy, env, args.states, args.seed)
     names = actuator_names(env)

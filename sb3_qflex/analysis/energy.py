@@ -11,7 +11,6 @@ from gymnasium.utils import RecordConstructorArgs
 from matplotlib.figure import Figure
 
 from sb3_qflex.analysis.acting import predictor
-from sb3_qflex.analysis.arguments import add_episodes, positive
 from sb3_qflex.analysis.episodes import paired_episodes
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.trained import ModelError, Trained, load_all
@@ -145,14 +144,6 @@ def draw(episodes: pd.DataFrame, matched: pd.DataFrame) -> Figure:
     right.set(title="Bins of equal return", xlabel="Mean return in the bin", ylabel="Mean energy")
     left.legend(fontsize=8)
     return figure
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    :param parser: of the command
-    """
-    add_episodes(parser)
-    parser.add_argument("--bins", type=positive, default=5, help="of equal return (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> Result:

@@ -14,10 +14,10 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_qflex.analysis import acting
 from sb3_qflex.analysis.acting import Explore, explorer
-from sb3_qflex.analysis.arguments import add_episodes, add_states, load_one
 from sb3_qflex.analysis.episodes import draw_returns, paired_episodes, summarise
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.states import visited_states
+from sb3_qflex.analysis.trained import load_one
 from sb3_qflex.qflex.policies import QFlexPolicy
 
 BASELINE = "flow"
@@ -73,19 +73,11 @@ def draw(episodes: pd.DataFrame) -> Figure:
     return figure
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    :param parser: of the command
-    """
-    add_episodes(parser)
-    add_states(parser, 256)
-
-
 def run(args: argparse.Namespace) -> Result:
     """
     :param args: of the command
     """
-    trained = load_one(args)
+    trained = load_one(args.models, args.env, args.algo)
     policy = trained.flow_policy
     env = trained.task.make(args.n_envs, args.seed)
     episodes = compare_explorations(policy, env, args.episodes, args.seed, not args.stochastic)

@@ -15,7 +15,6 @@ import torch as th
 from matplotlib.figure import Figure
 from stable_baselines3.common.type_aliases import PyTorchObs
 
-from sb3_qflex.analysis.arguments import add_states
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.states import select, visited_states
 from sb3_qflex.analysis.trained import Trained, load_all
@@ -24,7 +23,6 @@ from sb3_qflex.qflex.objectives import field_objective
 from sb3_qflex.qflex.policies import QFlexPolicy
 from sb3_qflex.qflex.qflex import QFlex
 
-UPDATES = (0, 25, 50, 100, 200, 400, 800)
 TARGETS = "guided targets"
 #: Share of the visited states that the field does not learn from, and that the table is about.
 HELD_OUT = 0.2
@@ -83,7 +81,7 @@ def field_step(policy: QFlexPolicy, next_obs: PyTorchObs) -> None:
 
 
 def catch_up(
-    policy: QFlexPolicy, obs: PyTorchObs, updates: Sequence[int] = UPDATES, batch_size: int = 256, seed: int = 0
+    policy: QFlexPolicy, obs: PyTorchObs, updates: Sequence[int], batch_size: int = 256, seed: int = 0
 ) -> pd.DataFrame:
     """
     Train the field alone, with its own optimizer, and look at states that it does not learn from. The policy and the
@@ -134,16 +132,6 @@ def draw(table: pd.DataFrame) -> Figure:
     panels[0].set_ylim(0, 1)
     panels[1].legend(fontsize=8)
     return figure
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    :param parser: of the command
-    """
-    add_states(parser, 2560)
-    parser.add_argument(
-        "--updates", type=int, nargs="+", default=list(UPDATES), help="when to look (default: %(default)s)"
-    )
 
 
 def _of(trained: Trained, args: argparse.Namespace, updates: list[int]) -> pd.DataFrame:

@@ -10,10 +10,10 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 
 from sb3_qflex.analysis import acting
 from sb3_qflex.analysis.acting import explorer
-from sb3_qflex.analysis.arguments import add_episodes, add_states, load_one
 from sb3_qflex.analysis.episodes import draw_returns, paired_episodes, summarise
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.states import visited_states
+from sb3_qflex.analysis.trained import load_one
 from sb3_qflex.qflex.policies import QFlexPolicy
 
 TIMES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -72,24 +72,15 @@ def draw(along: pd.DataFrame, episodes: pd.DataFrame) -> Figure:
     return figure
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    :param parser: of the command
-    """
-    add_episodes(parser)
-    add_states(parser, 256)
-    parser.add_argument("--times", type=float, nargs="+", default=list(TIMES), help="flow times (default: %(default)s)")
-
-
 def run(args: argparse.Namespace) -> Result:
     """
     :param args: of the command
     """
-    if not all(0.0 <= time <= 1.0 for time in args.times):
+    times = sorted({*(args.times or TIMES), 1.0})
+    if not 0.0 <= times[0] <= times[-1] <= 1.0:
         raise ValueError(f"flow times are in [0, 1], got {args.times}")
-    trained = load_one(args)
+    trained = load_one(args.models, args.env, args.algo)
     policy = trained.flow_policy
-    times = sorted({*args.times, 1.0})
     acts = {
         name: explorer(policy, acting.flow(policy, policy.flow_steps, until), not args.stochastic)
         for name, until in steps_at(times, policy.flow_steps).items()

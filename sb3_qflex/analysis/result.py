@@ -13,7 +13,7 @@ from sb3_qflex.common.machine import available_cores, describe_versions
 from sb3_qflex.common.outputs import OutputFolder
 from sb3_qflex.speed.report import format_number, markdown_table
 
-_WRITTEN_BY = "python -m sb3_qflex.analysis"
+_WRITTEN_BY = "sb3-qflex analyse"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import torch as th
 from matplotlib.figure import Figure
 from stable_baselines3.common.monitor import LoadMonitorResultsError, load_results
 
-from sb3_qflex.analysis.arguments import positive
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.trained import Trained, load_all
 from sb3_qflex.speed.timing import Schedule, Task, interleave
@@ -87,14 +86,6 @@ def draw(found: pd.DataFrame) -> Figure:
     right.set(title="One step of inference", xlabel="predict, one observation [ms]")
     left.invert_yaxis()
     return figure
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    :param parser: of the command
-    """
-    parser.add_argument("--seconds", type=float, default=10.0, help="of timing in all (default: %(default)s)")
-    parser.add_argument("--threads", type=positive, default=1, help="of torch (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> Result:

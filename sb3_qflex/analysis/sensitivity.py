@@ -16,16 +16,12 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 
 from sb3_qflex.analysis import acting
 from sb3_qflex.analysis.acting import explorer
-from sb3_qflex.analysis.arguments import add_episodes, add_states, load_one, positive
 from sb3_qflex.analysis.episodes import draw_returns, paired_episodes, summarise
 from sb3_qflex.analysis.exploration import mean_q
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.states import visited_states
+from sb3_qflex.analysis.trained import load_one
 from sb3_qflex.qflex.policies import QFlexPolicy
-
-FLOW_STEPS = (1, 2, 5, 10, 20, 40)
-GUIDANCE_STEPS = (1, 5, 10, 20, 40)
-STEP_SIZES = (0.001, 0.003, 0.01, 0.03, 0.1)
 
 
 @contextmanager
@@ -45,9 +41,7 @@ def guidance_options(policy: QFlexPolicy, n_steps: int, step_size: float) -> Ite
         policy.guidance_steps, policy.guidance_step_size = own
 
 
-def guidance_grid(
-    policy: QFlexPolicy, obs: PyTorchObs, steps: Sequence[int] = GUIDANCE_STEPS, sizes: Sequence[float] = STEP_SIZES
-) -> pd.DataFrame:
+def guidance_grid(policy: QFlexPolicy, obs: PyTorchObs, steps: Sequence[int], sizes: Sequence[float]) -> pd.DataFrame:
     """
     The flow target on the model's critics for each N and eta, from the same source samples.
 
@@ -103,28 +97,13 @@ def draw(episodes: pd.DataFrame, grid: pd.DataFrame) -> Figure:
     return figure
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    :param parser: of the command
-    """
-    add_episodes(parser)
-    add_states(parser, 256)
-    for option, meaning, default in (("-K", "flow steps", FLOW_STEPS), ("-N", "guidance steps", GUIDANCE_STEPS)):
-        parser.add_argument(
-            option, type=positive, nargs="+", default=list(default), help=f"{meaning} (default: %(default)s)"
-        )
-    parser.add_argument(
-        "--eta", type=float, nargs="+", default=list(STEP_SIZES), help="guidance step sizes (default: %(default)s)"
-    )
-
-
 def run(args: argparse.Namespace) -> Result:
     """
     :param args: of the command
     """
     if min(args.eta) <= 0.0:
         raise ValueError(f"guidance step sizes are positive, got {args.eta}")
-    trained = load_one(args)
+    trained = load_one(args.models, args.env, args.algo)
     policy = trained.flow_policy
     explorations = {f"K = {k}": acting.flow(policy, k) for k in sorted({*args.K, policy.flow_steps})}
     acts = {name: explorer(policy, explore, not args.stochastic) for name, explore in explorations.items()}

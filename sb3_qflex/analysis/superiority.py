@@ -13,7 +13,6 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sb3_qflex.analysis.arguments import positive
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.states import visited_states
 from sb3_qflex.analysis.trained import ModelError, checkpoints, load, what_differs
@@ -153,13 +152,6 @@ def draw(curves: pd.DataFrame) -> Figure:
     right.set(title="Mean gain of min Q", xlabel="Environment steps", ylabel="q_flow - q_source")
     left.legend(fontsize=8)
     return figure
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    :param parser: of the command
-    """
-    parser.add_argument("--states", type=positive, default=256, help="states of each checkpoint (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> Result:

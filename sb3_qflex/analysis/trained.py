@@ -178,6 +178,19 @@ def load_all(paths: Sequence[Path], env_id: str | None = None, algo: str | None 
     return found
 
 
+def load_one(paths: Sequence[Path], env_id: str | None = None, algo: str | None = None) -> Trained:
+    """
+    :param paths: of one model
+    :param env_id: see :func:`load`
+    :param algo: see :func:`load`
+    :return: the model
+    :raises ModelError: if there are several
+    """
+    if len(paths) > 1:
+        raise ModelError(f"this analysis takes one model, got {len(paths)}: run it once for each, with --out")
+    return load(paths[0], env_id, algo)
+
+
 def what_differs(paths: Sequence[Path]) -> list[str]:
     """
     :param paths: of models or run folders, two or more
@@ -230,7 +243,7 @@ def _load_model(path: Path, algo: str | None, task: Task) -> BaseAlgorithm:
 
     if algo is not None and algo not in ALGOS:
         raise ModelError(f"algo={algo!r} is unknown; RL Zoo knows {sorted(ALGOS)}.")
-    algorithm = ALGOS[algo] if algo is not None else _algorithm_of(path, list(ALGOS.values()))
+    algorithm = ALGOS[algo] if algo is not None else algorithm_of(path)
     kwargs: dict[str, Any] = {}
     if issubclass(algorithm, OffPolicyAlgorithm) and not issubclass(algorithm, QFlex):
         # Others than QFlex allocate their replay buffer when they are loaded.
@@ -238,10 +251,18 @@ def _load_model(path: Path, algo: str | None, task: Task) -> BaseAlgorithm:
     return algorithm.load(path, env=task.make(), device="cpu", **kwargs)
 
 
-def _algorithm_of(path: Path, algorithms: Sequence[type[BaseAlgorithm]]) -> type[BaseAlgorithm]:
+def algorithm_of(path: Path) -> type[BaseAlgorithm]:
+    """
+    :param path: a model's zip file
+    :return: its algorithm, as the class of the policy tells it
+    :raises ModelError: if RL Zoo knows none with such a policy
+    """
+    register()
+    from rl_zoo3.utils import ALGOS
+
     data, _, _ = load_from_zip_file(path)
     policy_class = (data or {}).get("policy_class")
-    for algorithm in algorithms:
+    for algorithm in ALGOS.values():
         if policy_class in algorithm.policy_aliases.values():
             return algorithm
     raise ModelError(f"{path}: its policy {policy_class} belongs to no algorithm of RL Zoo; say which with --algo.")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-_WRITTEN_BY = "python -m sb3_qflex.benchmark"
+_WRITTEN_BY = "sb3-qflex"
 
 
 class ForeignFileError(FileExistsError):
@@ -89,3 +89,15 @@ class OutputFolder:
 
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def free_stem(folder: Path, name: str) -> Path:
+    """
+    :param folder: where a file is to be written
+    :param name: its name without number and extension
+    :return: the path without extension with the first number that no file there has
+    """
+    number = 1
+    while any(folder.glob(f"{name}_{number}.*")):
+        number += 1
+    return folder / f"{name}_{number}"

@@ -1,7 +1,7 @@
 """The paper's systems, and two instruments to study exploration against |A|, as Gymnasium ids.
 
 Importing this package registers the ids (see :mod:`sb3_qflex.envs.catalogue`) and imports neither torch nor a
-simulator; ``python -m sb3_qflex.envs`` lists the ids and says which can be made on this machine.
+simulator; ``sb3-qflex envs list`` lists the ids and says which can be made on this machine.
 """
 
 from typing import TYPE_CHECKING

@@ -1,1 +1,1 @@
-"""Sharing runs on the Hugging Face Hub, in RL Zoo's layout, by ``push_to_hub`` and ``load_from_hub``."""
+"""Sharing runs on the Hugging Face Hub, in RL Zoo's layout, by ``sb3-qflex push-to-hub`` and ``load-from-hub``."""

@@ -114,8 +114,8 @@ def _usage(shared: Shared) -> list[str]:
     parts = [
         "## Usage",
         "With sb3-qflex installed. The model is a pickle: `--trust` says that you trust who made it.",
-        f"```sh\npython -m sb3_qflex load_from_hub {what} -orga {organization}{named} -f logs --trust\n"
-        f"python -m sb3_qflex enjoy {what} -f logs\n```",
+        f"```sh\nsb3-qflex load-from-hub {what} -orga {organization}{named} -f logs --trust\n"
+        f"sb3-qflex enjoy {what} -f logs\n```",
     ]
     if not shared.has_policy_file:
         return parts

@@ -1,1 +1,1 @@
-"""One HTML page about one training run: ``python -m sb3_qflex run-report RUN_FOLDER``."""
+"""One HTML page about one training run: ``sb3-qflex run-report RUN_FOLDER``."""

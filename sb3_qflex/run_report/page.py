@@ -105,7 +105,7 @@ def write_page(run: RunFiles, of_model: OfModel | None, out: Path) -> str:
         f"<section><h2>Files</h2>{_links(run, out)}</section>",
         "</div>",
         f"<h2>Command</h2><pre>{escape(run.command or 'not kept')}</pre>",
-        f"<p>Written by sb3-qflex {escape(VERSION)}, <code>python -m sb3_qflex run-report</code>.</p>",
+        f"<p>Written by sb3-qflex {escape(VERSION)}, <code>sb3-qflex run-report</code>.</p>",
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'

@@ -1,1 +1,1 @@
-"""``python -m sb3_qflex.benchmark speed``: how fast QFlex is on this machine, as a table and figures."""
+"""``sb3-qflex speed``: how fast QFlex is on this machine, as a table and figures."""

@@ -1,4 +1,4 @@
-"""``python -m sb3_qflex.benchmark.peak_memory NAME THREADS SIZES...``: the memory that one algorithm takes.
+"""``python -m sb3_qflex.speed.peak_memory NAME THREADS SIZES...``: the memory that one algorithm takes.
 
 Run in a process of its own, since a process cannot tell its earlier peaks from those of the work at hand.
 """

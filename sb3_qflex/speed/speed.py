@@ -1,15 +1,14 @@
-"""``python -m sb3_qflex.benchmark speed``: measure, print the table, write the files."""
+"""Measure, print the table, write the files."""
 
 import argparse
-import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pkgutil import resolve_name
 
 import torch as th
 
-from sb3_qflex.common.machine import available_cores, describe_machine
+from sb3_qflex.common.machine import describe_machine
 from sb3_qflex.common.outputs import OutputFolder
 from sb3_qflex.common.versions import describe_versions
 from sb3_qflex.speed import figures
@@ -18,30 +17,25 @@ from sb3_qflex.speed.report import Report, to_csv, to_dict, to_markdown
 from sb3_qflex.speed.rows import ROWS
 from sb3_qflex.speed.settings import Settings, full, quick
 
-_COMMAND = "python -m sb3_qflex.benchmark speed"
 
-
-def run_speed(argv: Sequence[str]) -> None:
+def run_speed(arguments: argparse.Namespace, command: str) -> None:
     """
     Run the command.
 
-    :param argv: Its arguments.
+    :param arguments: Its arguments.
+    :param command: The whole command line, for the report.
+    :raises OSError: If there are files in the folder that may not be replaced.
     """
-    arguments = _parser().parse_args(argv)
     rows = list(dict.fromkeys(arguments.rows))
     stem = _stem(arguments.quick, rows)
     outputs, unfinished = OutputFolder(arguments.out, stem), OutputFolder(arguments.out, f"{stem}-unfinished")
     pictures = {name: f"{stem}-{name}.png" for name in rows}
-    try:
-        # Before measuring, which may take long.
-        outputs.check([f"{stem}.md", f"{stem}.csv", *pictures.values()])
-        unfinished.check([f"{unfinished.stem}.md", f"{unfinished.stem}.csv"])
-    except OSError as error:
-        sys.exit(str(error))
+    # Before measuring, which may take long.
+    outputs.check([f"{stem}.md", f"{stem}.csv", *pictures.values()])
+    unfinished.check([f"{unfinished.stem}.md", f"{unfinished.stem}.csv"])
     th.set_num_threads(arguments.threads)
     settings = (quick if arguments.quick else full)(arguments.threads)
     title = "Speed of QFlex" + (" (quick form)" if arguments.quick else "")
-    command = shlex.join([*shlex.split(_COMMAND), *argv])
     sections: list[Section] = []
     report = Report(title, command, describe_machine(arguments.threads), describe_versions(), sections)
     for name in rows:
@@ -60,49 +54,16 @@ def _texts(stem: str, report: Report, pictures: Mapping[str, str]) -> dict[str, 
     return {f"{stem}.md": to_markdown(report, pictures).encode(), f"{stem}.csv": to_csv(report).encode()}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(_COMMAND, description="Measure the speed of QFlex on this machine.")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("docs", "speed"),
-        help="folder for the files; own ones of a former run are replaced (default: %(default)s)",
-    )
-    parser.add_argument("--quick", action="store_true", help="under a minute, with one size")
-    parser.add_argument(
-        "--rows",
-        nargs="+",
-        choices=ROWS,
-        default=list(ROWS),
-        metavar="NAME",
-        help=f"which of {', '.join(ROWS)} (default: all)",
-    )
-    parser.add_argument(
-        "--threads",
-        type=positive_integer,
-        default=available_cores(),
-        help="of torch (default: cores available, %(default)s)",
-    )
-    return parser
-
-
 def _stem(is_quick: bool, rows: Sequence[str]) -> str:
     """First part of the file names: a run of some rows or of the quick form does not replace the whole table."""
     chosen = [] if set(rows) == set(ROWS) else rows
     return "-".join(["speed", *(["quick"] if is_quick else []), *chosen])
 
 
-def positive_integer(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
-    return value
-
-
 def _measure(name: str, settings: Settings) -> Section:
     print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
     start = time.perf_counter()
-    section = ROWS[name](settings)
+    section: Section = resolve_name(ROWS[name])(settings)
     print(f"{time.perf_counter() - start:.0f} s", file=sys.stderr)
     for reason in section.skipped:
         print(f"{name}: skipped {reason}", file=sys.stderr)

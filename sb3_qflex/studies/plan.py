@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from sb3_qflex.studies.definition import Contender, Evaluation, Study, StudyError, Task, folder_name
-from sb3_qflex.zoo.compare import REGIMES, zoo_train_command
-from sb3_qflex.zoo.hyperparameters import our_folder, zoo_folder
+from sb3_qflex.zoo.compare import zoo_train_command
+from sb3_qflex.zoo.hyperparameters import REGIMES, our_folder, zoo_folder
 
 _RECORDER = "sb3_qflex.studies.recorder.RunRecorder"
 _CHECKPOINT = "sb3_qflex.studies.run_checkpoint.RunCheckpoint"

@@ -1,1 +1,1 @@
-"""Looking at a trained policy: ``python -m sb3_qflex watch`` records episodes with what the policy thinks of them."""
+"""Looking at a trained policy: ``sb3-qflex watch`` records episodes with what the policy thinks of them."""

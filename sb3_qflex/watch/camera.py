@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -11,28 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sb3_qflex.watch.view import View
+
 Picture = NDArray[np.uint8]
 #: MuJoCo draws the geoms of groups 0 to 2 by default.
 VISIBLE_GROUPS = 3
-
-
-@dataclass(frozen=True)
-class View:
-    """
-    How to look at a body.
-
-    :param width: of the picture in pixels
-    :param height: of the picture in pixels
-    :param camera: a camera of the MuJoCo model; None for the environment's own, or else :func:`framing_camera`
-    :param azimuth: direction of the framing camera in degrees, 90 to look along y, 180 against x
-    :param elevation: its tilt in degrees, negative to look down
-    """
-
-    width: int = 640
-    height: int = 480
-    camera: str | None = None
-    azimuth: float = 135.0
-    elevation: float = -15.0
 
 
 def use_egl_without_a_screen() -> None:

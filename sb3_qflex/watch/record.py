@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sb3_qflex.watch.camera import Picture, View, photographer
+from sb3_qflex.watch.camera import Picture, photographer
 from sb3_qflex.watch.episode import Episode, Moment
 from sb3_qflex.watch.film import GifFrames, write_mp4
 from sb3_qflex.watch.overlay import compose, muscles
 from sb3_qflex.watch.subject import Subject
+from sb3_qflex.watch.view import View
 
 #: Frames for each second of simulated time, where ``Shots.every`` is left open.
 FRAMES_PER_SECOND = 30.0

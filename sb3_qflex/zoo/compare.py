@@ -18,11 +18,9 @@ from huggingface_sb3 import EnvironmentName
 from stable_baselines3.common.monitor import LoadMonitorResultsError, load_results
 from tqdm import tqdm
 
+from sb3_qflex.common.outputs import free_stem
 from sb3_qflex.zoo.curves import WINDOW, Run, draw, load_run
-from sb3_qflex.zoo.hyperparameters import our_folder
 
-#: Folder of our YAML files, relative to ``hyperparams/``, by the name of the regime.
-REGIMES = {"paper": ".", "small": "small"}
 SIDE_BY_SIDE = 2
 EVALUATIONS = 10
 
@@ -63,14 +61,13 @@ class Result:
     seconds: float
 
 
-def compare(argv: Sequence[str]) -> None:
+def compare(args: argparse.Namespace) -> None:
     """
-    Run ``python -m sb3_qflex compare``.
+    Train, print the table and write both files.
 
-    :param argv: command line arguments, see ``--help``
+    :param args: of ``sb3-qflex compare``; ``conf`` maps each algorithm to its YAML file
     :raises TrainingError: if one of the runs fails
     """
-    args = parse(argv)
     results = [result for seed in args.seed for result in run_side_by_side(jobs_of_seed(args, seed), args.steps)]
     runs = [load_run(result.folder, label=result.job.algo) for result in results]
     stem = free_stem(Path(args.log_folder), f"compare_{EnvironmentName(args.env)}")
@@ -81,34 +78,9 @@ def compare(argv: Sequence[str]) -> None:
     print(f"Learning curves: {picture}\nTable: {stem.with_suffix('.csv')}")
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """
-    :param argv: command line arguments
-    :return: the arguments; ``conf`` maps each algorithm to its YAML file
-    """
-    parser = argparse.ArgumentParser("python -m sb3_qflex compare", description=__doc__)
-    parser.add_argument("--env", required=True, help="environment ID")
-    parser.add_argument("--steps", type=int, default=60_000, help="environment steps of each run")
-    parser.add_argument(
-        "--seed", type=int, nargs="+", default=[0], help="one or more seeds, each run by all algorithms"
-    )
-    parser.add_argument("--algos", nargs="+", default=["qflex", "crossq", "sac"], help="as in rl_zoo3 --algo")
-    parser.add_argument("--regime", choices=sorted(REGIMES), default="small", help="which of our YAML files to use")
-    parser.add_argument("--eval-episodes", type=int, default=10, help=f"episodes of each of {EVALUATIONS} evaluations")
-    parser.add_argument("-f", "--log-folder", default="logs", help="RL Zoo's log folder")
-    args = parser.parse_args(argv)
-    args.algos = list(dict.fromkeys(args.algos))
-    args.conf = {algo: our_folder() / REGIMES[args.regime] / f"{algo}.yml" for algo in args.algos}
-    for algo, path in args.conf.items():
-        if not path.is_file():
-            known = sorted(file.stem for file in path.parent.glob("*.yml"))
-            parser.error(f"the {args.regime} regime has no hyperparameters for {algo!r}; it has them for {known}")
-    return args
-
-
 def jobs_of_seed(args: argparse.Namespace, seed: int) -> list[Job]:
     """
-    :param args: from :func:`parse`
+    :param args: of ``sb3-qflex compare``
     :param seed: the seed of these runs
     :return: one job per algorithm
     """
@@ -127,7 +99,7 @@ def jobs_of_seed(args: argparse.Namespace, seed: int) -> list[Job]:
 
 def train_command(args: argparse.Namespace, algo: str, seed: int) -> list[str]:
     """
-    :param args: from :func:`parse`
+    :param args: of ``sb3-qflex compare``
     :param algo: the algorithm
     :param seed: its seed
     :return: the command line of one run
@@ -245,15 +217,3 @@ def summary(result: Result, run: Run) -> dict[str, object]:
 
 def _mean(values: np.ndarray) -> float:
     return round(float(np.mean(values)), 1) if len(values) else float("nan")
-
-
-def free_stem(folder: Path, name: str) -> Path:
-    """
-    :param folder: where a file is to be written
-    :param name: its name without number and extension
-    :return: the path without extension with the first number that no file there has
-    """
-    number = 1
-    while any(folder.glob(f"{name}_{number}.*")):
-        number += 1
-    return folder / f"{name}_{number}"

@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 
 _PACKAGE = Path(__file__).parents[1]
+#: Folder of our YAML files, relative to :func:`our_folder`, by the name of the regime.
+REGIMES = {"paper": ".", "small": "small"}
 
 
 def our_folder() -> Path:

@@ -19,7 +19,6 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 import sb3_qflex.envs  # noqa: F401 registers the ids
 from sb3_qflex.analysis import acting
-from sb3_qflex.analysis.__main__ import main
 from sb3_qflex.analysis.correlation import noise_correlation
 from sb3_qflex.analysis.energy import ActivationEnergy
 from sb3_qflex.analysis.episodes import run_episodes
@@ -29,6 +28,7 @@ from sb3_qflex.analysis.sensitivity import guidance_grid
 from sb3_qflex.analysis.states import visited_states
 from sb3_qflex.analysis.superiority import superiority
 from sb3_qflex.analysis.trained import ModelError, load, load_all, what_differs
+from sb3_qflex.cli import main as command
 
 ENV = "PlanarChain-v0"
 ENV_KWARGS = {"n_links": 6}
@@ -232,7 +232,7 @@ def test_superiority_from_checkpoints(run_folder):
 def test_every_command_writes_its_files(name, options, columns, run_folder, tmp_path, capsys):
     several = [str(run_folder / "rl_model_100_steps.zip")] if name in ("lag", "energy", "runtime") else []
     argv = [name, str(run_folder), *several, "--n-envs", "2", "--out", str(tmp_path), *options]
-    main(argv)
+    command.main(["analyse", *argv])
     table = pd.read_csv(tmp_path / f"{name}.csv")
     assert columns <= set(table.columns)
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -240,18 +240,20 @@ def test_every_command_writes_its_files(name, options, columns, run_folder, tmp_
     assert json.loads((tmp_path / f"{name}.json").read_text())["command"].endswith(" ".join(argv[-2:]))
     (tmp_path / f"{name}.csv").write_text("mine")
     with pytest.raises(SystemExit, match="did not write"):
-        main(argv)
+        command.main(["analyse", *argv])
     assert (tmp_path / f"{name}.csv").read_text() == "mine"
 
 
 def test_files_of_a_former_run_are_replaced(run_folder, tmp_path):
     for states in ("4", "8"):
-        main(["superiority", str(run_folder), "--states", states, "--n-envs", "2", "--out", str(tmp_path)])
+        command.main(
+            ["analyse", "superiority", str(run_folder), "--states", states, "--n-envs", "2", "--out", str(tmp_path)]
+        )
     assert "--states 8" in (tmp_path / "superiority.md").read_text()
 
 
 def test_training_time_comes_from_the_monitor_files(run_folder, tmp_path):
-    main(["runtime", str(run_folder), "--seconds", "0.01", "--out", str(tmp_path)])
+    command.main(["analyse", "runtime", str(run_folder), "--seconds", "0.01", "--out", str(tmp_path)])
     row = pd.read_csv(tmp_path / "runtime.csv").iloc[0]
     assert row["training steps"] == 600
     assert row["training steps / s"] == pytest.approx(600 / row["training [s]"])
@@ -261,7 +263,9 @@ def test_models_of_two_tasks_have_no_common_energy(run_folder, tmp_path):
     path = tmp_path / "pendulum.zip"
     small_model().save(path)
     with pytest.raises(SystemExit, match="one task"):
-        main(["energy", str(run_folder), str(path), "--env", "Pendulum-v1", "--out", str(tmp_path / "out")])
+        command.main(
+            ["analyse", "energy", str(run_folder), str(path), "--env", "Pendulum-v1", "--out", str(tmp_path / "out")]
+        )
 
 
 class Muscles(gym.Env):

@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 import torch as th
 
-from sb3_qflex.analysis.__main__ import main
 from sb3_qflex.analysis.actuators import group_of, groups
 from sb3_qflex.analysis.correlation import mean_absolute, pooled_correlation
 from sb3_qflex.analysis.energy import match_by_return
 from sb3_qflex.analysis.episodes import summarise
 from sb3_qflex.analysis.partway import steps_at
 from sb3_qflex.analysis.superiority import from_progress
+from sb3_qflex.cli import main as command
 from sb3_qflex.qflex.flow import integrate
 
 
@@ -116,7 +116,7 @@ def test_superiority_names_runs_by_what_differs_in_their_folders(tmp_path):
             "time/total_timesteps,train/flow_superiority,train/q_source,train/q_flow,train/flow_displacement\n"
             "200,0.6,1.0,1.5,0.1\n"
         )
-    main(["superiority", *map(str, folders), "--out", str(tmp_path / "out")])
+    command.main(["analyse", "superiority", *map(str, folders), "--out", str(tmp_path / "out")])
     assert pd.read_csv(tmp_path / "out" / "superiority.csv")["run"].tolist() == ["qflex", "ascent"]
     assert set(pd.read_csv(tmp_path / "out" / "superiority-curves.csv")["run"]) == {"qflex", "ascent"}
 

@@ -7,7 +7,7 @@ import pytest
 from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_qflex import CheckpointError, QFlex
-from sb3_qflex import __main__ as command
+from sb3_qflex.cli import main as command
 
 ENTRY = """
 default:

@@ -11,7 +11,8 @@ import gymnasium as gym
 import pytest
 from helpers.envs_assets import BODIES, ENTRIES, make, needs, parametrize
 
-from sb3_qflex.envs import CATALOGUE, __main__, models, register_envs
+from sb3_qflex.cli import main as command
+from sb3_qflex.envs import CATALOGUE, models, register_envs
 from sb3_qflex.envs.models import AssetNotFoundError
 
 
@@ -40,7 +41,7 @@ def test_import_needs_neither_torch_nor_a_simulator():
 
 
 def test_list_without_anything_says_why_and_what_to_do(nothing_installed, capsys):
-    assert __main__.main([]) == 0
+    assert command.main(["envs", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
     assert set(ENTRIES) <= set(rows)
@@ -53,28 +54,30 @@ def test_list_without_anything_says_why_and_what_to_do(nothing_installed, capsys
 
 
 def test_list_row_shows_sizes_bounds_length_and_licence(nothing_installed, capsys):
-    __main__.main([])
+    command.main(["envs", "list"])
     row = next(line for line in capsys.readouterr().out.splitlines() if "SMPLHumanoidJump-v0" in line)
     assert [cell.strip() for cell in row.split("|")[2:7]] == ["358", "69", "[-1, 1]", "300", "CC BY-NC 4.0"]
 
 
 @parametrize(BODIES)
 def test_list_with_assets_says_yes(entry, capsys):
-    __main__.main([])
+    command.main(["envs", "list"])
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(f"| {entry.id} "))
     assert row.split("|")[-2].strip() == "yes"
 
 
 def test_list_command_runs_as_a_module():
-    command = [sys.executable, "-m", "sb3_qflex.envs"]
+    command = [sys.executable, "-m", "sb3_qflex", "envs", "list"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ})
     assert "PlanarChain-v0" in result.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--ids", "Nope-v0"], ["--benchmark", "--steps", "0"]])
+@pytest.mark.parametrize(
+    "arguments", [["list", "--ids", "Nope-v0"], ["speed", "--ids", "Nope-v0"], ["speed", "--steps", "0"]]
+)
 def test_bad_command_lines_are_refused(arguments, capsys):
     with pytest.raises(SystemExit):
-        __main__.main(arguments)
+        command.main(["envs", *arguments])
     assert "error:" in capsys.readouterr().err
 
 
@@ -84,10 +87,10 @@ def benchmark_cells(text, name):
 
 
 def test_benchmark_prints_a_table(capsys):
-    arguments = ["--benchmark", "--ids", "PlanarChain-v0", "--steps", "60", "--rounds", "1"]
-    assert __main__.main(arguments) == 0
+    arguments = ["envs", "speed", "--ids", "PlanarChain-v0", "--steps", "60", "--rounds", "1"]
+    assert command.main(arguments) == 0
     text = capsys.readouterr().out
-    assert "`python -m sb3_qflex.envs --benchmark --ids PlanarChain-v0 --steps 60 --rounds 1`" in text
+    assert "`sb3-qflex envs speed --ids PlanarChain-v0 --steps 60 --rounds 1`" in text
     speed, milliseconds, megabytes = benchmark_cells(text, "PlanarChain-v0")
     assert speed > 0 and milliseconds > 0 and megabytes >= 0
     assert benchmark_cells(text, "PlanarChainVecEnv(256)")[0] > 0
@@ -95,19 +98,19 @@ def test_benchmark_prints_a_table(capsys):
 
 @needs("H1Run-v0")
 def test_benchmark_writes_a_page_that_compares_a_body_with_mujoco_alone(tmp_path, capsys):
-    arguments = ["--benchmark", "--ids", "H1Run-v0", "--steps", "30", "--rounds", "1", "--out", str(tmp_path)]
-    assert __main__.main(arguments) == 0
+    arguments = ["envs", "speed", "--ids", "H1Run-v0", "--steps", "30", "--rounds", "1", "--out", str(tmp_path)]
+    assert command.main(arguments) == 0
     page = tmp_path / "environments-speed.md"
     environment, alone, ratio, *_ = benchmark_cells(page.read_text(), "H1Run-v0")
     assert ratio == pytest.approx(alone / environment, rel=0.01)
     page.write_text("edited")
-    assert __main__.main(arguments) == 2
-    assert "edited since" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="edited since"):
+        command.main(arguments)
     assert page.read_text() == "edited"
 
 
 def test_benchmark_names_what_it_skips(nothing_installed, capsys):
-    __main__.main(["--benchmark", "--ids", "H1Run-v0"])
+    command.main(["envs", "speed", "--ids", "H1Run-v0"])
     assert "Skipped: H1Run-v0, which cannot be made here." in capsys.readouterr().out
 
 

@@ -1,4 +1,4 @@
-"""``python -m sb3_qflex export``, the folder for MyoChallenge, and MyoSuite's own check of the ONNX file."""
+"""``sb3-qflex export``, the folder for MyoChallenge, and MyoSuite's own check of the ONNX file."""
 
 import json
 import re
@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch as th
 from helpers.small_models import BoxEnv, ReachEnv, observations, small_model
+from helpers.small_td3 import SmallTD3
+from rl_zoo3.utils import ALGOS
+from stable_baselines3 import SAC
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_qflex import QFlexPolicy
-from sb3_qflex import __main__ as command
+from sb3_qflex.cli import main as command
 from sb3_qflex.export import export_myochallenge
 from sb3_qflex.export.torchscript import METADATA
 
@@ -90,6 +93,25 @@ def test_errors_are_messages(trained, tmp_path, words, message):
     with pytest.raises(SystemExit, match=message):
         run(trained[0], "--out", tmp_path / "policy", *words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_models_of_all_algorithms_of_this_package_are_exported(tmp_path, monkeypatch):
+    monkeypatch.setitem(ALGOS, "small_td3", SmallTD3)
+    model = SmallTD3("MlpPolicy", BoxEnv(), device="cpu")
+    model.save(tmp_path / "model")
+    run(tmp_path / "model.zip", "--format", "torchscript", "--out", tmp_path / "policy")
+    raw = observations(model)
+    actions = th.jit.load(tmp_path / "policy.pt")(th.as_tensor(raw, dtype=th.float32))
+    np.testing.assert_allclose(actions, model.predict(raw, deterministic=True)[0], rtol=0, atol=1e-5)
+    with pytest.raises(SystemExit, match="is a SmallTD3 model, which has no flow: leave out --flow-steps"):
+        run(tmp_path / "model.zip", "--format", "torchscript", "--out", tmp_path / "other", "--flow-steps", 3)
+
+
+def test_only_models_of_this_package_are_exported(tmp_path):
+    SAC("MlpPolicy", BoxEnv(), policy_kwargs={"net_arch": [8]}, buffer_size=10).save(tmp_path / "sac")
+    with pytest.raises(SystemExit, match="is a SAC model: only algorithms of this package"):
+        run(tmp_path / "sac.zip", "--format", "torchscript", "--out", tmp_path / "policy")
+    assert [path.name for path in tmp_path.iterdir()] == ["sac.zip"]
 
 
 def test_statistics_that_could_be_either_are_not_guessed(tmp_path):

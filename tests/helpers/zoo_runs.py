@@ -32,7 +32,7 @@ def write_run(logs: Path, normalize: bool = False, algo: str = "qflex") -> Path:
     config = {"n_timesteps": 1000, "policy_kwargs": "dict(net_arch=[16])", "normalize": normalize, "note": "<b>&"}
     for name, values in (("args.yml", args), ("config.yml", config)):
         (settings / name).write_text(yaml.dump(OrderedDict(sorted(values.items()))))
-    (settings / "command.txt").write_text("python -m sb3_qflex train --algo qflex '<script>'")
+    (settings / "command.txt").write_text("sb3-qflex train --algo qflex '<script>'")
     _write_returns(folder)
     env = make_vec_env(ENV, env_kwargs=ENV_KWARGS)
     if normalize:

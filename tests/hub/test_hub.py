@@ -13,8 +13,8 @@ from huggingface_hub import ModelCard
 from huggingface_hub.errors import EntryNotFoundError
 
 from sb3_qflex import QFlex, QFlexPolicy
-from sb3_qflex import __main__ as command
-from sb3_qflex.hub import command as hub
+from sb3_qflex.cli import main as command
+from sb3_qflex.hub import sharing
 
 ARGUMENTS = ("--algo", "qflex", "--env", ENV, "-f", "logs", "-orga", "me")
 
@@ -46,7 +46,7 @@ def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
     # The command sets it; so does monkeypatch, which restores it.
     monkeypatch.setenv("TRUST_REMOTE_CODE", "False")
     fake = FakeHub(tmp_path / "remote")
-    monkeypatch.setattr(hub, "HfApi", lambda: fake)
+    monkeypatch.setattr(sharing, "HfApi", lambda: fake)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fake.download)
     return fake
 
@@ -54,7 +54,7 @@ def fake_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
 @pytest.mark.parametrize("normalize", [False, True])
 def test_there_and_back(normalize: bool, fake_hub: FakeHub, tmp_path: Path) -> None:
     run = write_run(tmp_path / "logs", normalize)
-    push = ("push_to_hub", *ARGUMENTS, "--eval-episodes", "2", "-n", "3", "--private")
+    push = ("push-to-hub", *ARGUMENTS, "--eval-episodes", "2", "-n", "3", "--private")
     command.main([*push, "--no-render"] if normalize else push)
     remote = tmp_path / f"remote/me/qflex-{ENV}"
     assert fake_hub.created == [{"repo_id": f"me/qflex-{ENV}", "private": True, "exist_ok": True}]
@@ -63,7 +63,7 @@ def test_there_and_back(normalize: bool, fake_hub: FakeHub, tmp_path: Path) -> N
     expected |= {"vec_normalize.pkl"} if normalize else {"replay.mp4"}
     assert {path.name for path in remote.iterdir()} == expected
 
-    command.main(["load_from_hub", *ARGUMENTS, "--trust"])
+    command.main(["load-from-hub", *ARGUMENTS, "--trust"])
     loaded = tmp_path / f"logs/qflex/{ENV}_2"
     files = [f"{ENV}.zip", "0.monitor.csv", "evaluations.npz", "progress.csv", f"{ENV}/config.yml"]
     files += [f"{ENV}/vecnormalize.pkl"] if normalize else []
@@ -80,7 +80,7 @@ def test_there_and_back(normalize: bool, fake_hub: FakeHub, tmp_path: Path) -> N
 
 def test_the_card_says_what_it_is_and_how_good(fake_hub: FakeHub, tmp_path: Path) -> None:
     write_run(tmp_path / "logs", normalize=True)
-    command.main(["push_to_hub", *ARGUMENTS, "--eval-episodes", "2", "--no-render", "--dry-run", "-name", "chain"])
+    command.main(["push-to-hub", *ARGUMENTS, "--eval-episodes", "2", "--no-render", "--dry-run", "-name", "chain"])
     assert fake_hub.created == []
     folder = tmp_path / "hub/chain"
     results = json.loads((folder / "results.json").read_text())
@@ -91,7 +91,7 @@ def test_the_card_says_what_it_is_and_how_good(fake_hub: FakeHub, tmp_path: Path
     assert result.metric_value == f"{results['mean_reward']:.2f} +/- {results['std_reward']:.2f}"
     assert results["n_eval_episodes"] == 2 and results["is_deterministic"]
     for text in (
-        f"python -m sb3_qflex load_from_hub --algo qflex --env {ENV} -orga me -name chain -f logs --trust",
+        f"sb3-qflex load-from-hub --algo qflex --env {ENV} -orga me -name chain -f logs --trust",
         'hf_hub_download("me/chain", "policy.safetensors")',
         "load_vec_normalize(path, venv)",
         "- Stable-Baselines3: ",
@@ -110,11 +110,11 @@ def test_files_of_another_upload_are_not_mixed_in(fake_hub: FakeHub, tmp_path: P
     other.parent.mkdir(parents=True)
     other.touch()
     with pytest.raises(SystemExit):
-        command.main(["push_to_hub", *ARGUMENTS])
+        command.main(["push-to-hub", *ARGUMENTS])
     assert "holds files already" in capsys.readouterr().err
 
 
 def test_nothing_is_downloaded_without_trust(fake_hub: FakeHub, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"pickle\.load.*--trust"):
-        command.main(["load_from_hub", *ARGUMENTS])
+        command.main(["load-from-hub", *ARGUMENTS])
     assert not (tmp_path / "logs").exists()

@@ -1,4 +1,4 @@
-"""``python -m sb3_qflex run-report``: numbers of the run's files in one page that needs nothing else."""
+"""``sb3-qflex run-report``: numbers of the run's files in one page that needs nothing else."""
 
 import base64
 from html.parser import HTMLParser
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers.zoo_runs import EVALUATIONS, RETURNS, write_run
 
-from sb3_qflex import __main__ as command
+from sb3_qflex.cli import main as command
 from sb3_qflex.run_report import figures
 from sb3_qflex.run_report.files import read_run
 
@@ -98,7 +98,7 @@ def test_numbers_are_those_of_the_files(page: Page) -> None:
 
 
 def test_what_the_run_says_of_itself_is_shown_as_text(page: Page) -> None:
-    assert "python -m sb3_qflex train --algo qflex '<script>'" in page.text
+    assert "sb3-qflex train --algo qflex '<script>'" in page.text
     assert page.text[page.text.index("note") + 1] == "<b>&"
     assert "Stable-Baselines3" in page.text
     assert page.links == ["PlanarChain-v0.zip", "watch_1.mp4"]

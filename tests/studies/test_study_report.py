@@ -13,13 +13,12 @@ import pytest
 from helpers.places import DOCS
 from helpers.study_runs import STUDY, fake_plan, study_file
 
+from sb3_qflex.cli import main as command
+from sb3_qflex.cli import study as study_command
 from sb3_qflex.common.outputs import ForeignFileError
-from sb3_qflex.speed import __main__ as command
-from sb3_qflex.studies import report_command
-from sb3_qflex.studies.command import run_study
 from sb3_qflex.studies.definition import Study, StudyError, load_study
 from sb3_qflex.studies.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING, extract, steps_at_ends
-from sb3_qflex.studies.report_command import REPORT, write_report
+from sb3_qflex.studies.report import REPORT, write_report
 from sb3_qflex.studies.results import RunResult, read_results
 from sb3_qflex.studies.run_folder import RunFolder
 from sb3_qflex.studies.runner import Runner
@@ -331,7 +330,7 @@ def test_reported_runs_are_left_out(study: Study, tmp_path: Path, capsys: pytest
     write_report(study, out, made(tmp_path / "runs", study, 1))
 
     def listed(*words: str) -> list[str]:
-        run_study([str(file), "--dry-run", "--out", str(tmp_path / "new"), *words])
+        command.main(["study", "run", str(file), "--dry-run", "--out", str(tmp_path / "new"), *words])
         return [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
 
     assert listed("--reported", str(out)) == ["chain/qflex/seed0", "chain/crossq_fast/seed0", "chain/crossq_fast/seed1"]
@@ -361,9 +360,9 @@ def test_nothing_to_report(study: Study, tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "runs").mkdir()
     with pytest.raises(StudyError, match="no run of tiny is finished"):
         write_report(study, tmp_path / "out", tmp_path / "runs")
-    monkeypatch.setattr(report_command, "load_study", lambda name: study)
+    monkeypatch.setattr(study_command, "load_study", lambda name: study)
     with pytest.raises(SystemExit, match="nowhere is no folder of runs"):
-        command.main(["report", "tiny", "--runs", str(tmp_path / "nowhere")])
+        command.main(["study", "report", "tiny", "--runs", str(tmp_path / "nowhere")])
 
 
 @pytest.mark.parametrize(

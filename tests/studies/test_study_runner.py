@@ -142,7 +142,7 @@ def test_real_runs_killed_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.M
     text = STUDY.replace("budget: 100", "budget: 1000").replace("n_envs: 2", "n_envs: 2, learning_starts: 100")
     text = text.replace("policy_kwargs: null", "policy_kwargs: 'dict(net_arch=[32])'")
     (tmp_path / "tiny.yml").write_text(text.replace("every: 50", "every: 500"))
-    command = [sys.executable, "-m", "sb3_qflex.benchmark", "run", "tiny.yml", "--jobs", "1", "--checkpoint-every", "1"]
+    command = [sys.executable, "-m", "sb3_qflex", "study", "run", "tiny.yml", "--jobs", "1", "--checkpoint-every", "1"]
     plans = plan_runs(load_study(str(tmp_path / "tiny.yml")))
     runs = [RunFolder(plan, tmp_path / "runs") for plan in plans]
     with subprocess.Popen([*command, "--out", "runs"], cwd=tmp_path) as runner:

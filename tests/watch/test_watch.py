@@ -1,4 +1,4 @@
-"""``python -m sb3_qflex watch``: what is drawn, from where, and the command from a model to its files."""
+"""``sb3-qflex watch``: what is drawn, from where, and the command from a model to its files."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from helpers.small_models import small_model
 from PIL import Image
 
 import sb3_qflex.envs  # noqa: F401 registers the ids
-from sb3_qflex import __main__ as command
+from sb3_qflex.cli import main as command
 from sb3_qflex.watch import camera, film, overlay
 from sb3_qflex.watch.episode import Episode, Moment, propose
 from sb3_qflex.watch.subject import open_subject

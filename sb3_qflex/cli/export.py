@@ -1,86 +1,80 @@
-"""``python -m sb3_qflex export``: a saved model as a file for somewhere else."""
+"""``sb3-qflex export``: a saved model as a file for somewhere else."""
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.vec_env import VecNormalize
+from sb3_qflex import export
 
-from sb3_qflex.export.myochallenge import export_myochallenge
-from sb3_qflex.export.observations import load_vec_normalize
-from sb3_qflex.export.onnx_file import export_onnx
-from sb3_qflex.export.torchscript import export_torchscript
-from sb3_qflex.qflex.qflex import QFlex
-
+FORMATS = ("onnx", "torchscript", "policy", "myochallenge")
 #: RL Zoo's name of the statistics.
 _VEC_NORMALIZE = "vecnormalize.pkl"
 
 
-def _export_policy(model: QFlex, path: Path, vec_normalize: VecNormalize | None, task: str | None) -> Path:
-    return model.policy.export_policy(path, vec_normalize, task)
-
-
-FORMATS: dict[str, Callable[..., Path]] = {
-    "onnx": export_onnx,
-    "torchscript": export_torchscript,
-    "policy": _export_policy,
-    "myochallenge": export_myochallenge,
-}
-
-
-def main(argv: Sequence[str]) -> None:
-    """
-    Run the command.
-
-    :param argv: The arguments after "export".
-    """
-    arguments = _parser().parse_args(argv)
+def main(prog: str, argv: Sequence[str]) -> None:
+    """Write a model's policy and print where it is."""
+    arguments = _parser(prog).parse_args(argv)
     try:
         print(f"Wrote {_export(arguments)}")
     except (ValueError, ImportError, OSError) as error:
         sys.exit(str(error))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m sb3_qflex export",
+        prog,
         description="Write a trained policy as a file for use elsewhere. Models and VecNormalize files are pickles: "
         "export only those you trust.",
     )
-    parser.add_argument("model", type=Path, help="zip file of model.save, or a run folder of RL Zoo (its last model)")
-    parser.add_argument("--format", choices=FORMATS, required=True, help="%(choices)s")
-    parser.add_argument("--out", type=Path, required=True, help="target: a file, for myochallenge a folder")
+    add = parser.add_argument
+    add("model", type=Path, help="zip file of model.save, or a run folder of RL Zoo (its last model)")
+    add("--format", choices=FORMATS, required=True, help="%(choices)s")
+    add("--out", type=Path, required=True, help="target: a file, for myochallenge a folder")
     normalization = parser.add_mutually_exclusive_group()
-    normalization.add_argument(
-        "--vec-normalize",
-        type=Path,
-        metavar="FILE",
-        help=f"statistics of VecNormalize (default: {_VEC_NORMALIZE} of the model's RL Zoo folder, if there is one)",
-    )
+    statistics = f"statistics of VecNormalize (default: {_VEC_NORMALIZE} of the model's RL Zoo folder, if there is one)"
+    normalization.add_argument("--vec-normalize", type=Path, metavar="FILE", help=statistics)
     normalization.add_argument("--no-vec-normalize", action="store_true", help="raw observations go to the networks")
-    parser.add_argument("--flow-steps", type=int, metavar="K", help="another K than the model's")
-    parser.add_argument("--noise", action="store_true", help="onnx, torchscript: stochastic, with noise as an input")
-    parser.add_argument("--task", help="id of the task, for the metadata (default: that of the RL Zoo folder)")
+    add("--flow-steps", type=int, metavar="K", help="another K than the model's")
+    add("--noise", action="store_true", help="onnx, torchscript: stochastic, with noise as an input")
+    add("--task", help="id of the task, for the metadata (default: that of the RL Zoo folder)")
     return parser
 
 
 def _export(arguments: argparse.Namespace) -> Path:
-    changes = {} if arguments.flow_steps is None else {"flow_steps": arguments.flow_steps}
+    from sb3_qflex.export import observations
+
     zip_file = find_model(arguments.model)
     file = arguments.vec_normalize
     if file is None and not arguments.no_vec_normalize:
         file = find_vec_normalize(zip_file)
-    vec_normalize = None if file is None else load_vec_normalize(file)
+    vec_normalize = None if file is None else observations.load_vec_normalize(file)
     print("Observations are taken as they are." if file is None else f"Observations are normalised with {file}.")
     options: dict[str, Any] = {"vec_normalize": vec_normalize, "task": arguments.task or _zoo_task(zip_file.parent)}
     if arguments.noise:
         if arguments.format == "policy":
             raise ValueError("A policy file has no --noise: its predict is deterministic or not as it is called.")
         options["noise"] = True
-    model = QFlex.load(zip_file, device="cpu", **changes)
-    return FORMATS[arguments.format](model, arguments.out, **options)
+    model = _load(zip_file, arguments.flow_steps)
+    if arguments.format == "policy":
+        return model.policy.export_policy(arguments.out, **options)
+    return getattr(export, f"export_{arguments.format}")(model, arguments.out, **options)
+
+
+def _load(zip_file: Path, flow_steps: int | None) -> Any:
+    from sb3_qflex.algorithm import Algorithm
+    from sb3_qflex.analysis.trained import algorithm_of
+
+    algorithm = algorithm_of(zip_file)
+    if not issubclass(algorithm, Algorithm):
+        raise ValueError(f"{zip_file} is a {algorithm.__name__} model: only algorithms of this package are exported.")
+    if flow_steps is None:
+        return algorithm.load(zip_file, device="cpu")
+    if "flow_steps" not in signature(algorithm).parameters:
+        raise ValueError(f"{zip_file} is a {algorithm.__name__} model, which has no flow: leave out --flow-steps.")
+    return algorithm.load(zip_file, device="cpu", flow_steps=flow_steps)
 
 
 def find_model(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""``python -m sb3_qflex watch MODEL``: record episodes of a trained model as an mp4, a GIF, or both."""
+"""``sb3-qflex watch MODEL``: record episodes of a trained model as an mp4, a GIF, or both."""
 
 import argparse
 import sys
@@ -7,14 +7,13 @@ from pathlib import Path
 
 import yaml
 
-from sb3_qflex.watch.camera import View, use_egl_without_a_screen, without_shadows
-from sb3_qflex.watch.record import Shots, record
-from sb3_qflex.watch.subject import Subject, open_subject
+from sb3_qflex.cli.arguments import positive
+from sb3_qflex.common.outputs import free_stem
+from sb3_qflex.watch.view import View
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line of ``watch``."""
-    parser = argparse.ArgumentParser("python -m sb3_qflex watch", description=__doc__)
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog, description="Record episodes of a trained model as an mp4, a GIF, or both.")
     add = parser.add_argument
     add("model", type=Path, help="run folder of RL Zoo, such as logs/qflex/Pendulum-v1_1, or a model's zip file")
     add("--env", metavar="ID", help="environment; a zip file that is in no run folder needs it")
@@ -23,11 +22,11 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, metavar="S")
     add("--out", type=Path, metavar="FILE.mp4", help="default: watch_1.mp4, watch_2.mp4, ... beside the model")
     add("--gif", type=Path, metavar="FILE.gif", help="small GIF; without --out, instead of the mp4")
-    add("--gif-width", type=_count, default=320, metavar="PIXELS")
+    add("--gif-width", type=positive, default=320, metavar="PIXELS")
     add("--stochastic", action="store_true", help="sample the source action instead of taking tanh(mean)")
-    add("--flow-steps", type=_count, metavar="K", help="Euler steps of the flow; default: the model's")
-    add("--max-steps", type=_count, metavar="N", help="steps of an episode at most")
-    add("--every", type=_count, metavar="N", help="draw each Nth step; default: about 30 frames a simulated second")
+    add("--flow-steps", type=positive, metavar="K", help="Euler steps of the flow; default: the model's")
+    add("--max-steps", type=positive, metavar="N", help="steps of an episode at most")
+    add("--every", type=positive, metavar="N", help="draw each Nth step; default: about 30 frames a simulated second")
     add("--width", type=_even, default=View.width, help="of the picture in pixels (default: %(default)s)")
     add("--height", type=_even, default=View.height, help="without the strip below (default: %(default)s)")
     add("--camera", metavar="NAME", help="camera of the MuJoCo model; default: one that follows the body")
@@ -37,47 +36,35 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
-    return int(text)
-
-
 def _even(text: str) -> int:
-    if _count(text) % 2:
+    if positive(text) % 2:
         raise argparse.ArgumentTypeError(f"videos need an even number of pixels, got {text}")
     return int(text)
 
 
-def main(argv: Sequence[str]) -> None:
-    """
-    Record what the command line asks for and print the files and a line for each episode.
-
-    :param argv: arguments after "watch"
-    """
-    command = parser()
-    args = command.parse_args(argv)
-    use_egl_without_a_screen()
+def main(prog: str, argv: Sequence[str]) -> None:
+    """Record what the command line asks for and print the files and a line for each episode."""
+    parser = _parser(prog)
+    args = parser.parse_args(argv)
     for path, suffix in ((args.out, ".mp4"), (args.gif, ".gif")):
         if path is not None and (path.suffix != suffix or path.exists()):
-            command.error(f"{path} must end in {suffix} and must not exist yet")
+            parser.error(f"{path} must end in {suffix} and must not exist yet")
+    from sb3_qflex.watch.camera import use_egl_without_a_screen, without_shadows
+
+    use_egl_without_a_screen()
+    from sb3_qflex.watch.record import Shots, record
+    from sb3_qflex.watch.subject import open_subject
+
+    view = View(args.width, args.height, args.camera, args.azimuth, args.elevation)
+    shots = Shots(args.episodes, args.seed, not args.stochastic, args.max_steps, args.every, view)
     try:
         subject = open_subject(args.model, args.env, yaml.safe_load("\n".join(args.env_kwargs)), args.flow_steps)
         if not args.shadows:
             without_shadows(subject.body)
-        _write(subject, _shots(args), args)
+        out = _free_path(args.model) if args.out is None and args.gif is None else args.out
+        record(subject, shots, out, args.gif, args.gif_width)
     except (FileNotFoundError, ValueError, ImportError) as error:
         sys.exit(str(error))
-
-
-def _shots(args: argparse.Namespace) -> Shots:
-    view = View(args.width, args.height, args.camera, args.azimuth, args.elevation)
-    return Shots(args.episodes, args.seed, not args.stochastic, args.max_steps, args.every, view)
-
-
-def _write(subject: Subject, shots: Shots, args: argparse.Namespace) -> None:
-    out = _free_path(args.model) if args.out is None and args.gif is None else args.out
-    record(subject, shots, out, args.gif, args.gif_width)
     if out is not None:
         print(f"Video: {out}")
     if args.gif is not None:
@@ -86,6 +73,4 @@ def _write(subject: Subject, shots: Shots, args: argparse.Namespace) -> None:
 
 
 def _free_path(model: Path) -> Path:
-    from sb3_qflex.zoo.compare import free_stem
-
     return free_stem(model if model.is_dir() else model.parent, "watch").with_suffix(".mp4")

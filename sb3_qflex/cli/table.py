@@ -1,0 +1,95 @@
+"""Which commands there are, in groups, and the function behind each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Command:
+    """
+    :param summary: one line
+    :param function: ``module:function``, imported when the command runs. It takes two things: the words before the
+        arguments, such as "sb3-qflex study run", by which its parser calls itself, and the arguments. It returns the
+        exit code, None for 0.
+    """
+
+    summary: str
+    function: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """
+    :param summary: one line
+    :param members: commands by the word after the family's name
+    """
+
+    summary: str
+    members: Mapping[str, Command]
+
+
+def _ours(summary: str, function: str) -> Command:
+    return Command(summary, f"sb3_qflex.cli.{function}")
+
+
+def _analyses(summaries: Mapping[str, str]) -> dict[str, Command]:
+    return {name: _ours(summary, "analyse:main") for name, summary in summaries.items()}
+
+
+GROUPS: Mapping[str, Mapping[str, Command | Family]] = {
+    "RL Zoo's own, with the algorithms, environments and hyperparameters of this package": {
+        "train": _ours("train an agent, or tune its hyperparameters", "zoo:main"),
+        "enjoy": _ours("let a trained agent act", "zoo:main"),
+        "plot_train": _ours("draw training curves of run folders", "zoo:main"),
+        "plot_from_file": _ours("draw what all_plots saved", "zoo:main"),
+        "all_plots": _ours("draw evaluations of several algorithms and environments", "zoo:main"),
+    },
+    "Compare and look": {
+        "compare": _ours("train algorithms side by side: one figure, one table", "compare:main"),
+        "curve": _ours("draw one run's learning curve", "curve:main"),
+        "watch": _ours("record episodes of a trained model as a video", "watch:main"),
+        "run-report": _ours("one HTML page about a training run", "run_report:main"),
+        "analyse": Family(
+            "the paper's analyses of trained models",
+            _analyses(
+                {
+                    "superiority": "share of states where the flow's action has the larger Q, over training",
+                    "lag": "how far the velocity field is behind its critics",
+                    "sensitivity": "return by flow steps K, flow target by guidance steps N and step size",
+                    "exploration": "flow against source-only actions and gradient ascent",
+                    "partway": "actions taken part-way along the flow",
+                    "correlation": "correlation of the exploration noise across actuators",
+                    "energy": "muscle activation energy, over all episodes and at equal return",
+                    "runtime": "training time, and the time of one step of inference",
+                }
+            ),
+        ),
+    },
+    "Take a model elsewhere": {
+        "export": _ours("write a trained policy as ONNX, TorchScript, or a file that is safe to open", "export:main"),
+        "push-to-hub": _ours("share a run on the Hugging Face Hub", "hub:push"),
+        "load-from-hub": _ours("download a shared run", "hub:load"),
+    },
+    "Measure": {
+        "study": Family(
+            "experiments of several tasks, algorithms and seeds",
+            {
+                "run": _ours("make the runs that are not there yet", "study:run"),
+                "report": _ours("tables and figures of the runs that are there", "study:report"),
+            },
+        ),
+        "speed": _ours("how fast QFlex is on this machine", "speed:main"),
+        "envs": Family(
+            "the environments",
+            {
+                "list": _ours("which ids there are, and which can be made here", "envs:list_ids"),
+                "speed": _ours("their steps per second beside MuJoCo alone", "envs:speed"),
+            },
+        ),
+    },
+    "This installation": {
+        "doctor": _ours("what works here, what is missing, and the line that installs it", "doctor:main"),
+    },
+}
+
+COMMANDS: Mapping[str, Command | Family] = {name: one for group in GROUPS.values() for name, one in group.items()}
