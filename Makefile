@@ -26,7 +26,7 @@ install: $(VENV)/.dependencies
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-#	$(BIN)/lint-imports
+	$(BIN)/lint-imports
 
 types: install
 	$(BIN)/mypy

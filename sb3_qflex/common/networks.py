@@ -169,7 +169,7 @@ class SourceActor(BasePolicy):
         :param obs: Observations, (B, ...) or a dict of them.
         :return: Shape (B, features_dim).
         """
-        return self.extract_features(obs, self.features_extractor).to(self.net[-1].bias.dtype)
+        return self.extract_features(obs, self.features_extractor).to(next(self.net.parameters()).dtype)
 
     def get_action_dist_params(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor, dict[str, th.Tensor]]:
         """

@@ -71,6 +71,16 @@ class Policy(BasePolicy):
         validation.check_finite_observation(observation, self.observation_space)
         return super().predict(observation, state, episode_start, deterministic)
 
+    def set_training_mode(self, mode: bool) -> None:
+        """
+        Put policy in either training or evaluation mode.
+
+        :param mode: if true, set to training mode, else set to evaluation mode
+        """
+        # Each predict asks for it, and setting the mode takes several times as long as looking.
+        if any(module.training != mode for module in self.modules()):
+            self.train(mode)
+
     def fold(
         self, name: str, network: nn.Module, nets: list[Any], n_features: int, backward: bool = False
     ) -> list[FoldedMLP] | None:

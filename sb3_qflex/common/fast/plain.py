@@ -10,7 +10,6 @@ from sb3_qflex.common.batch_renorm import BatchRenorm
 
 #: Parameters of each kind of layer: a parametrisation, pruning or a norm of the weights puts others in their place.
 _PARAMETERS = {nn.Linear: {"weight", "bias"}, BatchRenorm: {"scale", "bias"}, nn.ReLU: set()}
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _GLOBAL_HOOKS = (
     "_global_forward_hooks",
     "_global_forward_pre_hooks",
@@ -41,7 +40,7 @@ def obstacle(layers: Iterable[nn.Module], containers: Iterable[nn.Module] = ()) 
         if expected is None:
             return f"{type(layer).__name__} has no folded form (BatchRenorm, Linear and ReLU have)"
         own = layer._parameters
-        if own.keys() != expected or any(one is None for one in own.values()):
+        if own.keys() != expected or own.get("bias", own) is None:
             return f"{layer} does not have its own parameters"
         if _is_altered(layer):
             return f"{layer} has hooks"
@@ -53,4 +52,11 @@ def obstacle(layers: Iterable[nn.Module], containers: Iterable[nn.Module] = ()) 
 
 def _is_altered(module: nn.Module) -> bool:
     attributes = vars(module)
-    return "forward" in attributes or any(attributes.get(name) for name in _HOOKS)
+    # Written out, since it is asked for each layer of every action.
+    return bool(
+        attributes["_forward_hooks"]
+        or attributes["_forward_pre_hooks"]
+        or attributes["_backward_hooks"]
+        or attributes["_backward_pre_hooks"]
+        or "forward" in attributes
+    )

@@ -25,17 +25,18 @@ class _Layer:
 
     def __init__(self, norm: BatchRenorm | None, linear: Any):
         self.weight, self.bias = _view(linear.weight), _view(linear.bias)
-        self.eps = 0.0 if norm is None else norm.eps
-        self.norm = None
+        # Without a norm, that of a standard normal distribution.
+        zeros = np.zeros_like(self.weight[0])
+        self._norm: tuple[np.ndarray, ...] = (zeros, zeros + 1.0, zeros + 1.0, zeros)
+        self._eps = self.weight.dtype.type(0.0)
         if norm is not None:
-            self.norm = tuple(map(_view, (norm.running_mean, norm.running_var, norm.scale, norm.bias)))
+            self._norm = tuple(map(_view, (norm.running_mean, norm.running_var, norm.scale, norm.bias)))
+            self._eps = self.weight.dtype.type(norm.eps)
 
-    def affine(self) -> tuple[np.ndarray | float, np.ndarray | float]:
-        """Scale and shift of the normalisation in eval mode."""
-        if self.norm is None:
-            return 1.0, 0.0
-        mean, var, scale, shift = self.norm
-        factor = scale / np.sqrt(var + self.eps)
+    def affine(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and shift of the normalisation in eval mode, (inputs,)."""
+        mean, var, scale, shift = self._norm
+        factor = scale / np.sqrt(var + self._eps)
         return factor, shift - mean * factor
 
     def normalise(self, x: np.ndarray) -> np.ndarray:
@@ -43,10 +44,8 @@ class _Layer:
         :param x: The first inputs of the layer, at most all of them, (n,); for features whose mean is far above their
             standard deviation the difference comes first, or digits would be lost.
         """
-        if self.norm is None:
-            return x
-        mean, var, scale, shift = (part[: len(x)] for part in self.norm)
-        return (x - mean) * (scale / np.sqrt(var + self.eps)) + shift
+        mean, var, scale, shift = (part[: len(x)] for part in self._norm)
+        return (x - mean) * (scale / np.sqrt(var + self._eps)) + shift
 
 
 def _view(tensor: th.Tensor) -> np.ndarray:
@@ -119,9 +118,8 @@ class SingleRow:
         """
         n = len(features)
         first, *others = self._layers
-        factor, shift = first.affine()
         own = slice(n, None)
-        factors, shifts = (np.broadcast_to(part, first.weight.shape[1:])[own] for part in (factor, shift))
+        factors, shifts = (part[own] for part in first.affine())
         weight = np.empty((len(first.bias), len(factors) + 1), first.weight.dtype)
         np.multiply(first.weight[:, own], factors, out=weight[:, :-1])
         # The state's part of the first layer is the weight of the input that is 1.
@@ -132,8 +130,8 @@ class SingleRow:
         for layer in others:
             factor, shift = layer.affine()
             z = np.empty(len(weight), weight.dtype)
-            steps.append((x, weight, np.broadcast_to(factor, z.shape), bias, z))
-            x, weight, bias = z, layer.weight, layer.bias + layer.weight @ np.broadcast_to(shift, z.shape)
+            steps.append((x, weight, factor, bias, z))
+            x, weight, bias = z, layer.weight, layer.bias + layer.weight @ shift
         displacement = np.empty(len(weight), weight.dtype)
         steps.append((x, dt * weight, None, None if bias is None else dt * bias, displacement))
         return steps, displacement
