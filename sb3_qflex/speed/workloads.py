@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -18,6 +18,7 @@ from sb3_qflex import QFlex, QFlexPolicy
 from sb3_qflex.speed.flops import Problem
 from sb3_qflex.speed.settings import BATCH_SIZE
 
+_Algorithm = TypeVar("_Algorithm", bound=OffPolicyAlgorithm)
 #: Larger than caches, as the buffer of a real run is.
 _BUFFER_BYTES = 128 * 2**20
 _MAX_TRANSITIONS = 20_000
@@ -69,63 +70,41 @@ def filled_buffer(problem: Problem, transitions: int | None = None) -> ReplayBuf
     return buffer
 
 
-def _settle(model: OffPolicyAlgorithm, buffer: ReplayBuffer) -> None:
+def _made(algorithm: type[_Algorithm], problem: Problem, buffer: ReplayBuffer, **kwargs: Any) -> _Algorithm:
+    """A model with the networks of ``problem``, after a few updates."""
+    policy_kwargs = {"net_arch": list(problem.hidden), "n_critics": problem.n_critics}
+    env = SyntheticEnv(problem.obs_dim, problem.action_dim)
+    model = algorithm("MlpPolicy", env, policy_kwargs=policy_kwargs, buffer_size=1, seed=0, device="cpu", **kwargs)
     model.set_logger(configure(format_strings=[]))
     model.replay_buffer = buffer
     model.train(_SETTLING_UPDATES, BATCH_SIZE)
+    return model
 
 
 def qflex(problem: Problem, buffer: ReplayBuffer, **kwargs: Any) -> QFlex:
     """
-    QFlex with the networks of ``problem``, after a few updates.
+    QFlex with the networks of ``problem``, after a few updates, as all models here.
 
     :param problem: Sizes.
     :param buffer: Its replay buffer.
     :param kwargs: Further arguments of the constructor.
     """
-    policy_kwargs = {"net_arch": list(problem.hidden), "n_critics": problem.n_critics}
-    env = SyntheticEnv(problem.obs_dim, problem.action_dim)
-    model = QFlex("MlpPolicy", env, policy_kwargs=policy_kwargs, seed=0, device="cpu", **kwargs)
-    _settle(model, buffer)
-    return model
+    return _made(QFlex, problem, buffer, **kwargs)
 
 
 def source_only(problem: Problem, buffer: ReplayBuffer) -> QFlex:
-    """
-    Our own CrossQ-equivalent: no guidance and no velocity field.
-
-    :param problem: Sizes.
-    :param buffer: Its replay buffer.
-    """
+    """Our own CrossQ-equivalent: no guidance and no velocity field. Parameters as of :func:`qflex`."""
     return qflex(problem, buffer, exploration="source", bootstrap="source")
 
 
 def crossq(problem: Problem, buffer: ReplayBuffer) -> CrossQ:
-    """
-    sb3-contrib's CrossQ with the same networks and ``policy_delay=1``, otherwise its defaults.
-
-    :param problem: Sizes.
-    :param buffer: Its replay buffer.
-    """
-    policy_kwargs = {"net_arch": list(problem.hidden), "n_critics": problem.n_critics}
-    env = SyntheticEnv(problem.obs_dim, problem.action_dim)
-    model = CrossQ("MlpPolicy", env, policy_delay=1, policy_kwargs=policy_kwargs, buffer_size=1, seed=0, device="cpu")
-    _settle(model, buffer)
-    return model
+    """sb3-contrib's CrossQ with ``policy_delay=1``, otherwise its defaults. Parameters as of :func:`qflex`."""
+    return _made(CrossQ, problem, buffer, policy_delay=1)
 
 
 def sac(problem: Problem, buffer: ReplayBuffer) -> SAC:
-    """
-    SB3's SAC with the same networks, otherwise its defaults.
-
-    :param problem: Sizes.
-    :param buffer: Its replay buffer.
-    """
-    policy_kwargs = {"net_arch": list(problem.hidden), "n_critics": problem.n_critics}
-    env = SyntheticEnv(problem.obs_dim, problem.action_dim)
-    model = SAC("MlpPolicy", env, policy_kwargs=policy_kwargs, buffer_size=1, seed=0, device="cpu")
-    _settle(model, buffer)
-    return model
+    """SB3's SAC with its defaults but for the networks. Parameters as of :func:`qflex`."""
+    return _made(SAC, problem, buffer)
 
 
 def touch(network: th.nn.Module) -> None:

@@ -107,9 +107,7 @@ class Study:
 
 
 def packaged_studies() -> dict[str, Path]:
-    """
-    :return: the files of the studies that come with the package, by name
-    """
+    """:return: the files of the studies that come with the package, by name"""
     return {path.stem: path for path in sorted(PACKAGED.glob("*.yml"))}
 
 

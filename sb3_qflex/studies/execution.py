@@ -40,9 +40,7 @@ class Execution:
             )
 
     def over(self) -> bool:
-        """
-        :return: whether the process has ended
-        """
+        """:return: whether the process has ended"""
         return self._process.poll() is not None
 
     def conclude(self) -> str:

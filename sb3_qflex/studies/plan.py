@@ -57,15 +57,11 @@ class Plan:
         return self.task, self.label
 
     def settings(self) -> dict[str, Any]:
-        """
-        :return: everything that the outcome depends on, as JSON holds it
-        """
+        """:return: everything that the outcome depends on, as JSON holds it"""
         return json.loads(json.dumps(asdict(self)))
 
     def kind_settings(self) -> dict[str, Any]:
-        """
-        :return: the settings that all runs of its kind share
-        """
+        """:return: the settings that all runs of its kind share"""
         return {key: value for key, value in self.settings().items() if key not in ("task", "label", "seed")}
 
     def hyperparameter_file(self, folder: Path, checkpoint_seconds: int) -> str:

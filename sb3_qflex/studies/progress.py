@@ -67,7 +67,5 @@ class ProgressLine:
         print(f"{start}{text}", end=end, file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
-        """
-        :param text: to stay on a line of its own
-        """
+        """:param text: to stay on a line of its own"""
         print(f"\r\033[K{text}" if self._terminal else text, file=sys.stderr, flush=True)

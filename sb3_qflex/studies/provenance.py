@@ -11,9 +11,7 @@ _CODE = Path(__file__).parents[1]
 
 
 def provenance() -> dict[str, Any]:
-    """
-    :return: versions, git revision of the code (None outside a checkout) and hardware
-    """
+    """:return: versions, git revision of the code (None outside a checkout) and hardware"""
     return {"versions": describe_versions(), "git": git_revision(_CODE), "machine": describe_machine(threads=1)}
 
 

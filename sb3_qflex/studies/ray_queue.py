@@ -36,9 +36,7 @@ class RayExecution:
         self._outcome = ray.remote(num_cpus=1, max_retries=0)(_execute).remote(run, {**runner, "queue": "ray"})
 
     def over(self) -> bool:
-        """
-        :return: whether the task has ended
-        """
+        """:return: whether the task has ended"""
         finished, _ = ray.wait([self._outcome], timeout=0)
         return bool(finished)
 

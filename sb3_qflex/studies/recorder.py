@@ -75,9 +75,7 @@ class RunRecorder(BaseCallback):
             self._cpu_began += time.process_time() - cpu_began
 
     def measured_so_far(self) -> dict[str, Any]:
-        """
-        :return: for :meth:`go_on_from`
-        """
+        """:return: for :meth:`go_on_from`"""
         return {
             "seconds": self._elapsed(),
             "cpu seconds": time.process_time() - self._cpu_began,

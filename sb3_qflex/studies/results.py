@@ -66,17 +66,13 @@ class RunResult:
         return float(self.evaluations[column][last].mean())
 
     def final_training(self) -> float:
-        """
-        :return: mean return of the training episodes that ended in the last tenth of the budget, NaN without any
-        """
+        """:return: mean return of the training episodes that ended in the last tenth of the budget, NaN without any"""
         last = self.training["steps"] > (1 - _LAST) * self.budget
         weights = self.training["episodes"][last]
         return float(np.average(self.training["return mean"][last], weights=weights)) if last.any() else math.nan
 
     def area(self) -> float:
-        """
-        :return: mean of the evaluation return over the steps from the first evaluation to the last
-        """
+        """:return: mean of the evaluation return over the steps from the first evaluation to the last"""
         steps, returns = self.evaluations["steps"], self.evaluations["return mean"]
         if len(steps) == 1:
             return float(returns[0])

@@ -71,16 +71,12 @@ class RunFolder:
             )
 
     def steps_done(self) -> int:
-        """
-        :return: environment steps that the running or finished process noted last
-        """
+        """:return: environment steps that the running or finished process noted last"""
         progress = read_json(self.path / _PROGRESS)
         return 0 if progress is None else int(progress["steps"])
 
     def seconds_per_step(self) -> float | None:
-        """
-        :return: of the running process so far, None before its first steps
-        """
+        """:return: of the running process so far, None before its first steps"""
         progress = read_json(self.path / _PROGRESS)
         return progress["seconds"] / progress["steps"] if progress and progress["steps"] else None
 

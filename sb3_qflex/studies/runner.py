@@ -20,14 +20,10 @@ class Executing(Protocol):
     run: RunFolder
 
     def over(self) -> bool:
-        """
-        :return: whether it has ended
-        """
+        """:return: whether it has ended"""
 
     def conclude(self) -> str:
-        """
-        :return: what went wrong, or an empty text
-        """
+        """:return: what went wrong, or an empty text"""
 
     def stop(self) -> None:
         """Kill it."""

@@ -1,6 +1,7 @@
 """Flow target: the folded path against the plain autograd loop."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch as th
 
@@ -9,7 +10,7 @@ from sb3_qflex.speed import workloads
 from sb3_qflex.speed.flops import Problem, flow_target_flop
 from sb3_qflex.speed.gemm import gemm_tasks, peak, share
 from sb3_qflex.speed.measurement import Section
-from sb3_qflex.speed.rows.acting import product_chain
+from sb3_qflex.speed.rows.acting import one_after_another, product_chain
 from sb3_qflex.speed.settings import BATCH_SIZE, GUIDANCE_STEPS, Settings
 from sb3_qflex.speed.timing import Task, interleave, ratio
 
@@ -22,9 +23,7 @@ everything else could gain."""
 
 
 def measure_flow_target(settings: Settings) -> Section:
-    """
-    :param settings: Sizes and durations.
-    """
+    """:param settings: Sizes and durations."""
     section = Section("flow", "Flow target", _TEXT)
     for problem in settings.sizes:
         _measure_size(section, problem, settings)
@@ -57,14 +56,7 @@ def bare_products(problem: Problem) -> Callable[[], object]:
     action_dim, hidden, n_critics = problem.action_dim, problem.hidden, problem.n_critics
     forward = product_chain((action_dim, *hidden, 1), BATCH_SIZE)
     backward = product_chain((*reversed(hidden), action_dim), BATCH_SIZE // n_critics)
-    products = [*n_critics * forward, *n_critics * backward]
-
-    def multiply() -> None:
-        for _ in range(GUIDANCE_STEPS):
-            for product in products:
-                product()
-
-    return multiply
+    return one_after_another(GUIDANCE_STEPS * [*n_critics * forward, *n_critics * backward])
 
 
 def folded_task(policy: QFlexPolicy, name: str) -> Task:
@@ -79,13 +71,7 @@ def folded_task(policy: QFlexPolicy, name: str) -> Task:
 
 
 def _plain_task(policy: QFlexPolicy, name: str) -> Task:
-    obs, source_actions = batch(policy)
-
-    def plain() -> None:
-        with workloads.plain_path(policy):
-            policy.ascend(obs, source_actions)
-
-    return Task(name, plain)
+    return Task(name, workloads.plain_path(policy)(partial(policy.ascend, *batch(policy))))
 
 
 def batch(policy: QFlexPolicy) -> tuple[th.Tensor, th.Tensor]:

@@ -16,6 +16,7 @@ from sb3_qflex.export import export_onnx, export_torchscript, onnx_session
 from sb3_qflex.speed import workloads
 from sb3_qflex.speed.flops import Problem
 from sb3_qflex.speed.measurement import Section
+from sb3_qflex.speed.rows.acting import policy_function
 from sb3_qflex.speed.settings import Settings
 from sb3_qflex.speed.timing import Schedule, Task, interleave
 
@@ -42,9 +43,7 @@ class _Latencies:
 
 
 def measure_latency(settings: Settings) -> Section:
-    """
-    :param settings: Sizes and durations.
-    """
+    """:param settings: Sizes and durations."""
     section = Section("latency", "Latency of one action", _TEXT)
     reason = _missing_onnx()
     if reason is not None:
@@ -84,7 +83,7 @@ def _functions(model: QFlex, problem: Problem, with_onnx: bool) -> dict[str, Cal
     obs = np.random.default_rng(0).standard_normal((1, problem.obs_dim), dtype=np.float32)
     tensor = th.as_tensor(obs)
     functions: dict[str, Callable[[], object]] = {
-        "policy": th.no_grad()(partial(model.policy._predict, tensor, deterministic=True)),
+        "policy": policy_function(model.policy, tensor, deterministic=True),
         "predict": partial(model.predict, obs, deterministic=True),
     }
     with tempfile.TemporaryDirectory() as folder:

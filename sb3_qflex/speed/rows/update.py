@@ -17,9 +17,7 @@ only, divided by the ratio of their useful work."""
 
 
 def measure_update(settings: Settings) -> Section:
-    """
-    :param settings: Sizes and durations.
-    """
+    """:param settings: Sizes and durations."""
     section = Section("update", "One update", _TEXT)
     for problem in settings.sizes:
         _measure_size(section, problem, settings)
