@@ -87,22 +87,22 @@ class Study:
     :param name: the file's name without its ending
     :param folder: where the file lies; folders of regimes are relative to it
     :param title: heading of the report
-    :param text: what it is for, shown in the report
     :param budget: environment steps of each run
     :param evaluation: how runs are evaluated
     :param tasks: the tasks
     :param contenders: the algorithms
+    :param text: what it is for, shown in the report
     :param save_every: environment steps between models that are kept, None for the last only
     """
 
     name: str
     folder: Path
     title: str
-    text: str
     budget: int
     evaluation: Evaluation
     tasks: tuple[Task, ...]
     contenders: tuple[Contender, ...]
+    text: str = ""
     save_every: int | None = None
 
 
@@ -142,30 +142,20 @@ def _study(content: Any, path: Path) -> Study:
                   "algorithms": _mapping, "seeds": _seeds, "regime": _text},
         optional={"text": _text, "save_every": _positive},
     )  # fmt: skip
-    tasks = tuple(_task(name, task) for name, task in values["tasks"].items())
-    shared = {"seeds": values["seeds"], "regime": values["regime"]}
-    contenders = tuple(_contender(label, value, shared) for label, value in values["algorithms"].items())
-    for kind, names in (("tasks", [one.name for one in tasks]), ("algorithms", [one.label for one in contenders])):
-        _distinct(names, kind)
-    if values["evaluation"].every > values["budget"]:
-        raise StudyError(f"evaluation.every: {values['evaluation'].every} is more than the budget {values['budget']}")
-    return Study(
-        name=path.stem,
-        folder=path.parent,
-        title=values["title"],
-        text=values.get("text", ""),
-        budget=values["budget"],
-        evaluation=values["evaluation"],
-        tasks=tasks,
-        contenders=contenders,
-        save_every=values.get("save_every"),
-    )
+    shared = {key: values.pop(key) for key in ("seeds", "regime")}
+    values["tasks"] = tuple(_task(name, task) for name, task in values["tasks"].items())
+    values["contenders"] = tuple(_contender(*item, shared) for item in values.pop("algorithms").items())
+    _distinct([task.name for task in values["tasks"]], "tasks")
+    _distinct([contender.label for contender in values["contenders"]], "algorithms")
+    study = Study(name=path.stem, folder=path.parent, **values)
+    if study.evaluation.every > study.budget:
+        raise StudyError(f"evaluation.every: {study.evaluation.every} is more than the budget {study.budget}")
+    return study
 
 
 def _evaluation(value: Any, where: str) -> Evaluation:
     values = _read(value, where, {"every": _positive, "episodes": _positive}, {"environments": _positive})
-    values.setdefault("environments", min(values["episodes"], _MOST_ENVIRONMENTS))
-    return Evaluation(**values)
+    return Evaluation(**{"environments": min(values["episodes"], _MOST_ENVIRONMENTS), **values})
 
 
 def _task(name: Any, value: Any) -> Task:
@@ -175,8 +165,7 @@ def _task(name: Any, value: Any) -> Task:
 
 
 def _contender(label: Any, value: Any, shared: Mapping[str, Any]) -> Contender:
-    optional: dict[str, Reader] = {"algo": _text, "seeds": _seeds, "regime": _text, "entry": _text}
-    optional["hyperparameters"] = _mapping
+    optional = {"algo": _text, "seeds": _seeds, "regime": _text, "entry": _text, "hyperparameters": _mapping}
     values = {} if value is None else _read(value, f"algorithms.{label}", {}, optional)
     return Contender(label=_text(label, "algorithms"), **{"algo": label, **shared, **values})
 

@@ -1,30 +1,10 @@
-"""Files that are there whole or not at all, whatever kills the process that writes them."""
+"""JSON files that are there whole or not at all, whatever kills the process that writes them."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
-
-def write_whole(path: Path, content: bytes) -> None:
-    """
-    Replace a file in one step.
-
-    :param path: where; its folder is made if needed
-    :param content: what it will hold
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+from sb3_qflex.common.persistence import write_atomically
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -32,7 +12,8 @@ def write_json(path: Path, data: Any) -> None:
     :param path: file to replace in one step
     :param data: what JSON can hold
     """
-    write_whole(path, (json.dumps(data, indent=1) + "\n").encode())
+    content = (json.dumps(data, indent=1) + "\n").encode()
+    write_atomically(path, lambda file: file.write(content), "json")
 
 
 def read_json(path: Path) -> Any:

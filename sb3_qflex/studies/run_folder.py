@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from sb3_qflex.studies.definition import StudyError
-from sb3_qflex.studies.files import read_json, write_json, write_whole
+from sb3_qflex.studies.files import read_json, write_json
 from sb3_qflex.studies.plan import Plan, differences
 
 DONE = "done.json"
@@ -90,10 +90,11 @@ class RunFolder:
         for name in (_PROGRESS, _MEASURED):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / _ZOO, ignore_errors=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         begun = [*(earlier["begun"] if earlier else []), _now()]
         write_json(self.path / _BEGUN, {"settings": self.plan.settings(), "begun": begun})
         entry = self.plan.hyperparameter_file(self.path, self.checkpoint_seconds)
-        write_whole(self.path / "hyperparameters.yml", entry.encode())
+        (self.path / "hyperparameters.yml").write_text(entry)
         return self.plan.command(self.path)
 
     def finish(self, command: list[str], began: float, made_with: dict[str, Any]) -> None:

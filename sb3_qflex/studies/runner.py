@@ -1,11 +1,15 @@
 """The queue: runs of a study over a number of processes, from where an earlier runner was stopped."""
 
+import fcntl
+import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
+from sb3_qflex.studies.definition import StudyError
 from sb3_qflex.studies.execution import Execution
 from sb3_qflex.studies.progress import ProgressLine, describe, seconds_left, seconds_taken
 from sb3_qflex.studies.run_folder import RunFolder
@@ -14,43 +18,23 @@ from sb3_qflex.studies.run_folder import RunFolder
 _PAUSE = 0.5
 
 
-class Executing(Protocol):
-    """A run in progress, like :class:`~sb3_qflex.studies.execution.Execution`."""
-
-    run: RunFolder
-
-    def over(self) -> bool:
-        """:return: whether it has ended"""
-
-    def conclude(self) -> str:
-        """:return: what went wrong, or an empty text"""
-
-    def stop(self) -> None:
-        """Kill it."""
-
-
 class Runner:
     """
     Runs what is missing of a study.
 
     :param runs: all runs, in the order in which they shall be made
     :param jobs: processes at the same time, one core each
-    :param execute: starts a run; it is also given what to record of the runner
+    :param execute: what starts a run
     """
 
-    def __init__(
-        self,
-        runs: Sequence[RunFolder],
-        jobs: int,
-        execute: Callable[[RunFolder, dict[str, Any]], Executing] = Execution,
-    ):
+    def __init__(self, runs: Sequence[RunFolder], jobs: int, execute: type[Execution] = Execution):
         self._runs = runs
         self._execute = execute
         self._jobs = jobs
         records = {run.plan.name: run.done() for run in runs}
         self._done = {name: record for name, record in records.items() if record is not None}
         self._waiting = [run for run in runs if run.plan.name not in self._done]
-        self._active: list[Executing] = []
+        self._active: list[Execution] = []
         self._line = ProgressLine()
         #: What went wrong, by run.
         self.failures: dict[str, str] = {}
@@ -81,7 +65,7 @@ class Runner:
             self._active.remove(execution)
             self._conclude(execution)
 
-    def _conclude(self, execution: Executing) -> None:
+    def _conclude(self, execution: Execution) -> None:
         name, trouble = execution.run.plan.name, execution.conclude()
         record = None if trouble else execution.run.done()
         if record is None:
@@ -104,6 +88,27 @@ class Runner:
         missing = [(run.plan.kind, run.plan.budget - run.steps_done()) for run in active]
         missing += [(run.plan.kind, run.plan.budget) for run in self._waiting]
         return seconds_left(missing, speeds, self._jobs)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """
+    Hold a folder's lock, which the kernel releases however the process ends: one runner at a time.
+
+    :param folder: made if needed
+    :raises StudyError: if another process holds it
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise StudyError(f"another runner, process {file.read().strip()}, works in {folder}") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 @contextmanager

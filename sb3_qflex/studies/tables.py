@@ -1,7 +1,7 @@
 """The report of a study as Markdown."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -29,18 +29,14 @@ def to_markdown(results: Results, figures: Mapping[str, str]) -> str:
     :param figures: file names by task, and under "" that of the figure over all tasks
     :return: the report
     """
-    study = results.study
-    parts = [f"# {study.title}"]
-    if study.text:
-        parts.append(study.text)
-    systems = results.systems
+    study, systems = results.study, results.systems
+    parts = [f"# {study.title}", *([study.text] if study.text else [])]
     parts += [_how_made(study), _READING, *_different_systems(systems), *_missing(results)]
     if "" in figures:
-        parts += [f"## Return against the number of actions\n\n![{study.title}]({figures['']})", _seeds_of(results)]
-        parts.append(_scale_table(results))
+        parts += [f"## Return against the number of actions\n\n![{study.title}]({figures['']})"]
+        parts += [_seeds_of(results), _scale_table(results)]
     for task in study.tasks:
-        runs = results.of_task(task)
-        if runs:
+        if runs := results.of_task(task):
             parts += _task_section(task, runs, figures[task.name], systems)
     parts += ["## Made with", _made_with(results.runs, systems)]
     return "\n\n".join(parts) + "\n"
@@ -82,13 +78,8 @@ def _task_section(
         parts.append(_improvement_table(runs))
     if task.paper:
         parts.append(f"**What the paper's figures show.** {task.paper.strip()}")
-    return [
-        *parts,
-        "Every run:",
-        _run_table(runs, systems),
-        "Milliseconds of an environment step, by part:",
-        _split(runs, systems),
-    ]
+    parts += ["Every run:", _run_table(runs, systems)]
+    return [*parts, "Milliseconds of an environment step, by part:", _split(runs, systems)]
 
 
 def _seeds(runs: Mapping[str, list[RunResult]]) -> str:
@@ -103,14 +94,12 @@ def _seeds_of(results: Results) -> str:
 def _result_table(task: Task, runs: Mapping[str, list[RunResult]], systems: Mapping[str, str]) -> str:
     columns: dict[str, Callable[[list[RunResult]], str]] = {
         "seeds": lambda found: str(len(found)),
-        "evaluation": lambda found: estimate_text(interquartile_mean([run.final("return mean") for run in found])),
-        "training": lambda found: estimate_text(interquartile_mean([run.final_training() for run in found])),
-        "area under the curve": lambda found: estimate_text(interquartile_mean([run.area() for run in found])),
+        "evaluation": lambda found: _middle(run.final("return mean") for run in found),
+        "training": lambda found: _middle(run.final_training() for run in found),
+        "area under the curve": lambda found: _middle(run.area() for run in found),
     }
     if _has_success(runs):
-        columns["success"] = lambda found: estimate_text(
-            interquartile_mean([run.final("success rate") for run in found])
-        )
+        columns["success"] = lambda found: _middle(run.final("success rate") for run in found)
     if task.threshold is not None:
         columns[f"steps to {task.threshold:g}"] = partial(_steps_to, threshold=task.threshold)
     columns["updates"] = lambda found: f"{np.mean([run.number('updates') for run in found]):.0f}"
@@ -149,11 +138,10 @@ def _steps_to(runs: Sequence[RunResult], threshold: float) -> str:
 
 
 def _improvement_table(runs: Mapping[str, list[RunResult]]) -> str:
-    finals = {label: [run.final("return mean") for run in found] for label, found in runs.items()}
-    first, *others = finals
+    (first, ours), *others = ((label, [run.final("return mean") for run in found]) for label, found in runs.items())
     rows = [
-        [other, f"{len(finals[first])} against {len(finals[other])}", estimate_text(improvement(finals[first], values))]
-        for other, values in ((other, finals[other]) for other in others)
+        [other, f"{len(ours)} against {len(theirs)}", _estimate_text(improvement(ours, theirs))]
+        for other, theirs in others
     ]
     return markdown_table([f"probability that {first} ends above", "seeds", "evaluation"], rows)
 
@@ -195,12 +183,10 @@ def _split(runs: Mapping[str, list[RunResult]], systems: Mapping[str, str]) -> s
 
 def _scale_table(results: Results) -> str:
     labels = [contender.label for contender in results.study.contenders]
-    rows = []
-    for task in results.study.tasks:
-        runs = {label: results.of(task, label) for label in labels}
-        finals = [[run.final("return mean") for run in runs[label]] for label in labels]
-        cells = [estimate_text(interquartile_mean(found)) if found else "" for found in finals]
-        rows.append([str(task.actions), *cells])
+    rows = [
+        [str(task.actions), *(_middle(run.final("return mean") for run in results.of(task, label)) for label in labels)]
+        for task in results.study.tasks
+    ]
     return markdown_table(["actions", *labels], rows)
 
 
@@ -219,11 +205,14 @@ def _period(runs: Sequence[RunResult]) -> str:
     return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
 
-def estimate_text(estimate: Estimate) -> str:
-    """
-    :param estimate: of one number
-    :return: it, with its interval if there is one
-    """
+def _middle(scores: Iterable[float]) -> str:
+    """The interquartile mean, empty without runs."""
+    found = list(scores)
+    return _estimate_text(interquartile_mean(found)) if found else ""
+
+
+def _estimate_text(estimate: Estimate) -> str:
+    """An estimate of one number, with its interval if there is one."""
     value = _number(float(estimate.value))
     if estimate.low is None or estimate.high is None or math.isnan(float(estimate.value)):
         return value
