@@ -144,7 +144,7 @@ def _study(content: Any, path: Path) -> Study:
     )  # fmt: skip
     shared = {key: values.pop(key) for key in ("seeds", "regime")}
     values["tasks"] = tuple(_task(name, task) for name, task in values["tasks"].items())
-    values["contenders"] = tuple(_contender(*item, shared) for item in values.pop("algorithms").items())
+    values["contenders"] = tuple(_contender(label, value, shared) for label, value in values.pop("algorithms").items())
     _distinct([task.name for task in values["tasks"]], "tasks")
     _distinct([contender.label for contender in values["contenders"]], "algorithms")
     study = Study(name=path.stem, folder=path.parent, **values)

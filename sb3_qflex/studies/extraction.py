@@ -1,7 +1,5 @@
 """From the folders of finished runs to three small CSV files, all that a report needs."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from stable_baselines3.common.monitor import load_results
 
@@ -130,6 +129,14 @@ def _settings(records: Sequence[tuple[RunFolder, dict[str, Any]]]) -> bytes:
         command = record["command"].replace(f"{run.path}/", "").replace(str(run.path), ".").partition(" ")[2]
         values = {**run.plan.kind_settings(), "command": f"python {command}"}
         settings.setdefault(run.plan.task, {}).setdefault(run.plan.label, values)
+    return json_bytes(settings)
+
+
+def json_bytes(settings: Mapping[str, Any]) -> bytes:
+    """
+    :param settings: of each task and label
+    :return: content of a JSON file; equal settings give equal bytes
+    """
     return (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode()
 
 
@@ -138,15 +145,4 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> bytes:
     :param rows: with the same columns each
     :return: content of a CSV file; numbers have seven digits
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if rows:
-        writer.writerow(rows[0])
-    writer.writerows([[_cell(value) for value in row.values()] for row in rows])
-    return text.getvalue().encode()
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, (float, np.floating)):
-        return "" if math.isnan(value) else f"{value:.7g}"
-    return str(value)
+    return pd.DataFrame(rows).to_csv(index=False, float_format="%.7g").encode() if rows else b""

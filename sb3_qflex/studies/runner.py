@@ -3,19 +3,19 @@
 import fcntl
 import os
 import signal
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sb3_qflex.studies.definition import StudyError
 from sb3_qflex.studies.execution import Execution
-from sb3_qflex.studies.progress import ProgressLine, describe, seconds_left, seconds_taken
 from sb3_qflex.studies.run_folder import RunFolder
 
-#: Seconds between two looks at the processes.
-_PAUSE = 0.5
+#: Seconds between two looks at the processes, and between two lines where there is no terminal to write over.
+_PAUSE, _LINE_PAUSE = 0.5, 60.0
 
 
 class Runner:
@@ -35,7 +35,7 @@ class Runner:
         self._done = {name: record for name, record in records.items() if record is not None}
         self._waiting = [run for run in runs if run.plan.name not in self._done]
         self._active: list[Execution] = []
-        self._line = ProgressLine()
+        self._line = _ProgressLine()
         #: What went wrong, by run.
         self.failures: dict[str, str] = {}
 
@@ -77,7 +77,8 @@ class Runner:
 
     def _report(self) -> None:
         running = [f"{one.run.plan.name} {one.run.steps_done() / one.run.plan.budget:.0%}" for one in self._active]
-        self._line.show(len(self._done), len(self._runs), running, self._left())
+        left = describe(self._left())
+        self._line.show(f"{len(self._done)}/{len(self._runs)} runs done, about {left} left; {', '.join(running)}")
 
     def _left(self) -> float | None:
         active = [one.run for one in self._active]
@@ -88,6 +89,59 @@ class Runner:
         missing = [(run.plan.kind, run.plan.budget - run.steps_done()) for run in active]
         missing += [(run.plan.kind, run.plan.budget) for run in self._waiting]
         return seconds_left(missing, speeds, self._jobs)
+
+
+class _ProgressLine:
+    """Writes a line over and over on a terminal, and every minute elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._last = -_LINE_PAUSE
+
+    def show(self, text: str) -> None:
+        if self._terminal or time.monotonic() - self._last >= _LINE_PAUSE:
+            self._last = time.monotonic()
+            self.note(text, end="" if self._terminal else "\n")
+
+    def note(self, text: str, end: str = "\n") -> None:
+        """Write what stays on a line of its own."""
+        print(f"\r\033[K{text}" if self._terminal else text, end=end, file=sys.stderr, flush=True)
+
+
+def seconds_left(
+    missing: Sequence[tuple[tuple[str, str], int]], speeds: Mapping[tuple[str, str], float], jobs: int
+) -> float | None:
+    """
+    :param missing: kind of each unfinished run and the environment steps that it still needs
+    :param speeds: seconds of an environment step by kind of run, as far as known
+    :param jobs: runs at the same time
+    :return: estimate of the time to the end; None while nothing is known
+    """
+    if not speeds:
+        return None
+    usual = sum(speeds.values()) / len(speeds)
+    work = [steps * speeds.get(kind, usual) for kind, steps in missing]
+    return max(sum(work) / jobs, max(work, default=0.0))
+
+
+def seconds_taken(record: Mapping[str, Any]) -> float:
+    """
+    :param record: of a finished run
+    :return: what it took, at least: of a run that went on from a checkpoint the record has the time of the last
+        process, and the training time over all of them
+    """
+    return max(record["seconds"], record["training seconds"])
+
+
+def describe(seconds: float | None) -> str:
+    """
+    :param seconds: a time, None if unknown
+    :return: the time in hours and minutes
+    """
+    if seconds is None:
+        return "?"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
 
 
 @contextmanager
