@@ -28,10 +28,7 @@ class Problem:
     n_critics: int = 2
 
     def behind_input(self, outputs: int) -> int:
-        """
-        :param outputs: Width of the output.
-        :return: Multiply-adds of a network behind its first layer.
-        """
+        """A network with so many outputs, behind its first layer."""
         return sum(a * b for a, b in pairwise([*self.hidden, outputs]))
 
     @property
@@ -70,8 +67,7 @@ def _critic_step(problem: Problem) -> int:
 def _source_step(problem: Problem) -> int:
     """All critics forward, the smallest one backward to the action, and the source policy's own passes."""
     critics = problem.n_critics * (problem.observation_half + problem.critic_pass) + problem.critic_pass
-    by_hidden = problem.behind_input(2 * problem.action_dim)
-    return critics + 2 * problem.source_forward + by_hidden
+    return critics + 2 * problem.source_forward + problem.behind_input(2 * problem.action_dim)
 
 
 def _field_step(problem: Problem) -> int:
@@ -79,50 +75,25 @@ def _field_step(problem: Problem) -> int:
 
 
 def flow_target_flop(problem: Problem, batch_size: int, guidance_steps: int) -> int:
-    """
-    N guidance steps from given source actions (step 3 without its source sample).
-
-    :param problem: Sizes.
-    :param batch_size: B.
-    :param guidance_steps: N.
-    :return: Useful FLOP.
-    """
+    """Useful FLOP of N guidance steps on B given source actions (step 3 without its source sample)."""
     return 2 * batch_size * _ascent(problem, guidance_steps)
 
 
 def crossq_update_flop(problem: Problem, batch_size: int) -> int:
-    """
-    Steps 1 and 2 of the update: critics and source policy.
-
-    :param problem: Sizes.
-    :param batch_size: B.
-    :return: Useful FLOP.
-    """
+    """Useful FLOP of steps 1 and 2 of the update: critics and source policy."""
     return 2 * batch_size * (_critic_step(problem) + _source_step(problem))
 
 
 def update_flop(problem: Problem, batch_size: int, guidance_steps: int) -> int:
-    """
-    One whole update with ``bootstrap="source"``: steps 1 to 4.
-
-    :param problem: Sizes.
-    :param batch_size: B.
-    :param guidance_steps: N.
-    :return: Useful FLOP.
-    """
+    """Useful FLOP of one whole update with ``bootstrap="source"``: steps 1 to 4."""
     guidance = problem.source_forward + _ascent(problem, guidance_steps)
     return crossq_update_flop(problem, batch_size) + 2 * batch_size * (guidance + _field_step(problem))
 
 
 def acting_flop(problem: Problem, n_envs: int, flow_steps: int) -> int:
     """
-    A source action carried by K Euler steps; the field's observation half once, its time column not counted (the same
-    for all samples).
-
-    :param problem: Sizes.
-    :param n_envs: Number of observations.
-    :param flow_steps: K.
-    :return: Useful FLOP.
+    Useful FLOP of source actions carried by K Euler steps; the field's observation half once, its time column not
+    counted (the same for all samples).
     """
     step = problem.action_dim * problem.hidden[0] + problem.behind_input(problem.action_dim)
     return 2 * n_envs * (problem.source_forward + problem.observation_half + flow_steps * step)

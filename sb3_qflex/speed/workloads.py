@@ -27,12 +27,7 @@ _SETTLING_UPDATES = 12
 
 
 class SyntheticEnv(gym.Env):
-    """
-    Spaces of given sizes and standard normal observations.
-
-    :param obs_dim: Columns of the observation.
-    :param action_dim: |A|.
-    """
+    """Spaces of given sizes and standard normal observations."""
 
     def __init__(self, obs_dim: int, action_dim: int):
         self.observation_space = spaces.Box(-np.inf, np.inf, (obs_dim,), np.float32)
@@ -51,10 +46,9 @@ class SyntheticEnv(gym.Env):
 
 def filled_buffer(problem: Problem, transitions: int | None = None) -> ReplayBuffer:
     """
-    A full replay buffer of random transitions, of which one in a hundred is terminal.
-
     :param problem: Sizes.
-    :param transitions: Its size; by default larger than a processor's caches.
+    :param transitions: Size of the buffer; by default larger than a processor's caches.
+    :return: A full replay buffer of random transitions, of which one in a hundred is terminal.
     """
     env = SyntheticEnv(problem.obs_dim, problem.action_dim)
     if transitions is None:
@@ -82,37 +76,27 @@ def _made(algorithm: type[_Algorithm], problem: Problem, buffer: ReplayBuffer, *
 
 
 def qflex(problem: Problem, buffer: ReplayBuffer, **kwargs: Any) -> QFlex:
-    """
-    QFlex with the networks of ``problem``, after a few updates, as all models here.
-
-    :param problem: Sizes.
-    :param buffer: Its replay buffer.
-    :param kwargs: Further arguments of the constructor.
-    """
+    """QFlex with the networks of ``problem``, after a few updates, as all models here."""
     return _made(QFlex, problem, buffer, **kwargs)
 
 
 def source_only(problem: Problem, buffer: ReplayBuffer) -> QFlex:
-    """Our own CrossQ-equivalent: no guidance and no velocity field. Parameters as of :func:`qflex`."""
+    """Our own CrossQ-equivalent: no guidance and no velocity field."""
     return qflex(problem, buffer, exploration="source", bootstrap="source")
 
 
 def crossq(problem: Problem, buffer: ReplayBuffer) -> CrossQ:
-    """sb3-contrib's CrossQ with ``policy_delay=1``, otherwise its defaults. Parameters as of :func:`qflex`."""
+    """sb3-contrib's CrossQ with ``policy_delay=1``, otherwise its defaults."""
     return _made(CrossQ, problem, buffer, policy_delay=1)
 
 
 def sac(problem: Problem, buffer: ReplayBuffer) -> SAC:
-    """SB3's SAC with its defaults but for the networks. Parameters as of :func:`qflex`."""
+    """SB3's SAC with its defaults but for the networks."""
     return _made(SAC, problem, buffer)
 
 
 def touch(network: th.nn.Module) -> None:
-    """
-    Edit parameters in place without changing them, as an optimizer step would: what was folded has to be folded anew.
-
-    :param network: Its parameters are touched.
-    """
+    """Edit parameters in place without changing them, as a step would: what was folded has to be folded anew."""
     with th.no_grad():
         for parameter in network.parameters():
             parameter.mul_(1.0)
@@ -120,11 +104,7 @@ def touch(network: th.nn.Module) -> None:
 
 @contextmanager
 def plain_path(policy: QFlexPolicy) -> Iterator[None]:
-    """
-    The readable definitions (autograd, nothing folded) inside the ``with``.
-
-    :param policy: The policy.
-    """
+    """The readable definitions (autograd, nothing folded) inside the ``with``."""
     vars(policy)["fold"] = lambda *_: None
     try:
         yield
@@ -133,11 +113,7 @@ def plain_path(policy: QFlexPolicy) -> Iterator[None]:
 
 
 def label(problem: Problem) -> str:
-    """
-    Row heading of a size.
-
-    :param problem: Sizes.
-    """
+    """Row heading of a size."""
     widths = set(problem.hidden)
     width = "" if widths == {256} else f", {len(problem.hidden)} x {max(widths)}"
     return f"{problem.obs_dim} / {problem.action_dim}{width}"

@@ -56,24 +56,12 @@ def _tasks(problem: Problem, models: Mapping[str, OffPolicyAlgorithm], n_envs: i
 
 
 def policy_function(policy: BasePolicy, obs: th.Tensor, deterministic: bool = False) -> Callable[[], object]:
-    """
-    :param policy: A policy.
-    :param obs: Shape (n, observation).
-    :param deterministic: Whether actions are those of the mean.
-    :return: Acts without gradients, tensor in and tensor out.
-    """
+    """Acts without gradients, tensor in and tensor out."""
     return th.no_grad()(partial(policy._predict, obs, deterministic=deterministic))
 
 
 def bare_products(problem: Problem, n_envs: int, flow_steps: int) -> Callable[[], object]:
-    """
-    The matrix products of acting: source policy, the field's observation half, and K times its remainder.
-
-    :param problem: Sizes.
-    :param n_envs: Number of observations.
-    :param flow_steps: K.
-    :return: To be called.
-    """
+    """Makes the matrix products of acting: source policy, the field's observation half, and K times its remainder."""
     obs_dim, action_dim, hidden = problem.obs_dim, problem.action_dim, problem.hidden
     source = product_chain((obs_dim, *hidden, 2 * action_dim), n_envs)
     observation_half = product_chain((obs_dim, hidden[0]), n_envs)
@@ -82,10 +70,7 @@ def bare_products(problem: Problem, n_envs: int, flow_steps: int) -> Callable[[]
 
 
 def one_after_another(functions: Sequence[Callable[[], object]]) -> Callable[[], object]:
-    """
-    :param functions: To be called in this order.
-    :return: Calls them all.
-    """
+    """Calls functions in their order."""
 
     def call() -> None:
         for function in functions:
@@ -96,11 +81,11 @@ def one_after_another(functions: Sequence[Callable[[], object]]) -> Callable[[],
 
 def product_chain(widths: tuple[int, ...], rows: int) -> list[Callable[[], object]]:
     """
-    One network's matrix products; weights stored as ``nn.Linear`` does, and matrix times vector for a single row.
+    One network's matrix products, one a layer to be called; weights stored as ``nn.Linear`` does, and matrix times
+    vector for a single row.
 
     :param widths: Of input, hidden layers and output.
     :param rows: B.
-    :return: One product a layer, to be called.
     """
     values = [th.rand(rows, width) for width in widths]
     weights = [th.rand(outputs, inputs) for inputs, outputs in pairwise(widths)]

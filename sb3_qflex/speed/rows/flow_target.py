@@ -47,12 +47,7 @@ def _measure_size(section: Section, problem: Problem, settings: Settings) -> Non
 
 
 def bare_products(problem: Problem) -> Callable[[], object]:
-    """
-    The matrix products of N guidance steps: all critics forward, then each backward for an equal share of the samples.
-
-    :param problem: Sizes.
-    :return: To be called.
-    """
+    """Makes the products of N guidance steps: critics forward, then each backward for an equal share of the samples."""
     action_dim, hidden, n_critics = problem.action_dim, problem.hidden, problem.n_critics
     forward = product_chain((action_dim, *hidden, 1), BATCH_SIZE)
     backward = product_chain((*reversed(hidden), action_dim), BATCH_SIZE // n_critics)
@@ -60,12 +55,7 @@ def bare_products(problem: Problem) -> Callable[[], object]:
 
 
 def folded_task(policy: QFlexPolicy, name: str) -> Task:
-    """
-    The flow target on a batch, its critics folded anew in each call.
-
-    :param policy: The policy.
-    :param name: Of the task.
-    """
+    """The flow target on a batch, its critics folded anew in each call."""
     obs, source_actions = batch(policy)
     return Task(name, lambda: policy.ascend(obs, source_actions), lambda: workloads.touch(policy.critic))
 
@@ -75,12 +65,7 @@ def _plain_task(policy: QFlexPolicy, name: str) -> Task:
 
 
 def batch(policy: QFlexPolicy) -> tuple[th.Tensor, th.Tensor]:
-    """
-    Observations and source actions of one batch.
-
-    :param policy: The policy.
-    :return: Shapes (B, observation) and (B, |A|).
-    """
+    """Observations and source actions of one batch, shapes (B, observation) and (B, |A|)."""
     assert policy.observation_space.shape is not None
     obs = th.randn(BATCH_SIZE, *policy.observation_space.shape)
     return obs, policy.source(obs)

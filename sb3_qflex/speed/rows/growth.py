@@ -71,11 +71,9 @@ def _add_series(
 
 def fit_line(x: list[float], y: list[float]) -> tuple[float, float, float]:
     """
-    Least-squares line.
-
     :param x: Abscissas, two different ones at least.
     :param y: Ordinates, not all equal.
-    :return: Intercept, slope, and share of the variance that the line explains.
+    :return: Intercept and slope of the least-squares line, and share of the variance that it explains.
     """
     slope, intercept = np.polyfit(x, y, 1)
     residuals = np.asarray(y) - (intercept + slope * np.asarray(x))

@@ -43,12 +43,7 @@ def measure_memory(settings: Settings) -> Section:
 
 
 def buffer_bytes(problem: Problem, transitions: int) -> int:
-    """
-    Memory of SB3's ReplayBuffer: both observations, action, reward and two flags, each as float32.
-
-    :param problem: Sizes.
-    :param transitions: Number of transitions.
-    """
+    """Memory of SB3's ReplayBuffer: both observations, action, reward and two flags, each as float32."""
     return 4 * transitions * (2 * problem.obs_dim + problem.action_dim + 3)
 
 
