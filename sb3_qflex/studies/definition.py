@@ -185,28 +185,20 @@ def _read(value: Any, where: str, required: Mapping[str, Reader], optional: Mapp
     return {key: readers[key](item, f"{prefix}{key}") for key, item in value.items()}
 
 
-def _mapping(value: Any, where: str) -> dict[Any, Any]:
-    if not isinstance(value, dict) or not value:
-        raise StudyError(f"{where}: expected a mapping of at least one key, got {value!r}")
-    return value
+def _reader(expected: str, accepts: Callable[[Any], bool]) -> Reader:
+    def read(value: Any, where: str) -> Any:
+        if not accepts(value):
+            raise StudyError(f"{where}: expected {expected}, got {value!r}")
+        return value
+
+    return read
 
 
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise StudyError(f"{where}: expected a text, got {value!r}")
-    return value
-
-
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise StudyError(f"{where}: expected a number, got {value!r}")
-    return float(value)
-
-
-def _positive(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise StudyError(f"{where}: expected a positive integer, got {value!r}")
-    return value
+_mapping = _reader("a mapping of at least one key", lambda value: isinstance(value, dict) and bool(value))
+_text = _reader("a text", lambda value: isinstance(value, str) and bool(value.strip()))
+# ``type``, since True and False are integers, too.
+_number = _reader("a number", lambda value: type(value) in (int, float))
+_positive = _reader("a positive integer", lambda value: type(value) is int and value > 0)
 
 
 def _seeds(value: Any, where: str) -> tuple[int, ...]:
@@ -219,10 +211,7 @@ def _seeds(value: Any, where: str) -> tuple[int, ...]:
 
 
 def folder_name(name: str) -> str:
-    """
-    :param name: of a task, or label of an algorithm
-    :return: the name of its folder
-    """
+    """The folder of a task of this name, or of an algorithm of this label."""
     return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_.") or "_"
 
 

@@ -144,20 +144,14 @@ def _methods(model: Any) -> list[tuple[str, Any, str]]:
     Parts, owners and names of the methods to time. The algorithm's own are timed on its class: what is set on the
     model itself would be saved with it.
     """
+    if isinstance(model, OnPolicyAlgorithm):
+        update = ("update", type(model), METHODS["update"])
+        return [("acting", model.policy, "forward"), ("buffer", model.rollout_buffer, "add"), update]
     if isinstance(model, OffPolicyAlgorithm):
         return [(part, type(model), method) for part, method in METHODS.items()]
-    if isinstance(model, OnPolicyAlgorithm):
-        return [
-            ("acting", model.policy, "forward"),
-            ("buffer", model.rollout_buffer, "add"),
-            ("update", type(model), METHODS["update"]),
-        ]
     return []
 
 
 def all_callbacks(callback: BaseCallback) -> list[BaseCallback]:
-    """
-    :param callback: what ``learn`` was given, as its locals have it
-    :return: the callbacks in it
-    """
+    """The callbacks in what ``learn`` was given, as its locals have it."""
     return callback.callbacks if isinstance(callback, CallbackList) else [callback]

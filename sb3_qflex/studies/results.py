@@ -55,10 +55,7 @@ class RunResult:
         return self.facts["system"]
 
     def number(self, fact: str) -> float:
-        """
-        :param fact: column of ``runs.csv``
-        :return: its value, NaN if unknown
-        """
+        """The value in a column of ``runs.csv``, NaN if unknown."""
         return float(self.facts.get(fact) or "nan")
 
     def final(self, column: str) -> float:
@@ -79,9 +76,7 @@ class RunResult:
     def area(self) -> float:
         """:return: mean of the evaluation return over the steps from the first evaluation to the last"""
         steps, returns = self.evaluations["steps"], self.evaluations["return mean"]
-        if len(steps) == 1:
-            return float(returns[0])
-        return float(np.trapezoid(returns, steps) / (steps[-1] - steps[0]))
+        return float(np.trapezoid(returns, steps) / np.ptp(steps) if len(steps) > 1 else returns[0])
 
     def steps_to(self, threshold: float) -> float:
         """
@@ -114,19 +109,12 @@ class Results:
         return {system: str(number) for number, system in enumerate(systems, 1)} if len(systems) > 1 else {}
 
     def of_task(self, task: Task) -> dict[str, list[RunResult]]:
-        """
-        :param task: a task of the study
-        :return: its finished runs by label, in the study's order
-        """
+        """The finished runs of a task by label, in the study's order."""
         runs = {contender.label: self.of(task, contender.label) for contender in self.study.contenders}
         return {label: found for label, found in runs.items() if found}
 
     def of(self, task: Task, label: str) -> list[RunResult]:
-        """
-        :param task: a task of the study
-        :param label: of an algorithm
-        :return: finished runs
-        """
+        """The finished runs of an algorithm on a task."""
         return [run for run in self.runs if run.task == task.name and run.label == label]
 
 
@@ -155,10 +143,7 @@ def read_results(study: Study, files: Mapping[str, bytes]) -> Results:
 
 
 def by_system(runs: Sequence[RunResult]) -> dict[str, list[RunResult]]:
-    """
-    :param runs: of any algorithms
-    :return: those whose times compare with each other, by system
-    """
+    """Runs whose times compare with each other, by system."""
     return {system: [run for run in runs if run.system == system] for system in sorted({run.system for run in runs})}
 
 
@@ -218,10 +203,7 @@ def reported(folder: Path, plans: list[Plan]) -> set[str]:
 
 
 def csv_rows(content: bytes) -> list[dict[str, str]]:
-    """
-    :param content: of one of the CSV files
-    :return: its rows
-    """
+    """The rows of one of the CSV files."""
     return list(csv.DictReader(io.StringIO(content.decode())))
 
 

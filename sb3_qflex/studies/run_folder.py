@@ -57,23 +57,19 @@ class RunFolder:
         :return: the record of a finished run, None of an unfinished one
         :raises StudyError: if the folder holds a run with other settings
         """
-        for name in (DONE, _BEGUN):
-            known = read_json(self.path / name)
-            if known is not None:
-                self._same_settings(known["settings"])
-        return read_json(self.path / DONE)
-
-    def _same_settings(self, known: dict[str, Any]) -> None:
-        if different := differences(known, self.plan.settings()):
-            raise StudyError(
-                f"{self.path} holds a run with other settings ({different}). "
-                "Choose another folder with --out, or move that run away."
-            )
+        done, begun = (read_json(self.path / name) for name in (DONE, _BEGUN))
+        for known in (done, begun):
+            if known and (different := differences(known["settings"], self.plan.settings())):
+                raise StudyError(
+                    f"{self.path} holds a run with other settings ({different}). "
+                    "Choose another folder with --out, or move that run away."
+                )
+        return done
 
     def steps_done(self) -> int:
         """:return: environment steps that the running or finished process noted last"""
         progress = read_json(self.path / _PROGRESS)
-        return 0 if progress is None else int(progress["steps"])
+        return int(progress["steps"]) if progress else 0
 
     def seconds_per_step(self) -> float | None:
         """:return: of the running process so far, None before its first steps"""
@@ -113,13 +109,12 @@ class RunFolder:
         folder = self._zoo_folder()
         # The best of noisy evaluations is no result of a study, and as large as the model.
         (folder / "best_model.zip").unlink(missing_ok=True)
-        begun = read_json(self.path / _BEGUN)["begun"]
         record = {
             "settings": self.plan.settings(),
             "command": shlex.join(command),
             "zoo folder": str(folder.relative_to(self.path)),
             # More than one: earlier processes were killed; the last went on from a checkpoint, or began anew.
-            "begun": begun,
+            "begun": read_json(self.path / _BEGUN)["begun"],
             "finished": _now(),
             "seconds": seconds,
             **measured,

@@ -69,11 +69,7 @@ def _share_of_pairs(ours: Values, theirs: Values) -> Values:
 
 
 def _estimate(function: Callable[..., Values], columns: list[Values], like: Values) -> Estimate:
-    """
-    :param function: of the columns, gives shape (points,)
-    :param columns: one or two arrays for rliable
-    :param like: shape (runs, ...), for the number of runs and the shape of the result
-    """
+    """Of one or two columns as rliable has them; ``like`` gives the number of runs and the shape of the result."""
     shape = like.shape[1:]
     value = function(*columns).reshape(shape)
     if len(like) < FEWEST_RUNS:

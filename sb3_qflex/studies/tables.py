@@ -22,6 +22,11 @@ _READING = (
     "training process with evaluations, whatever else the machine did."
 )
 
+_SYSTEMS = (
+    "Runs were made under {} systems, numbered below, so maybe on machines of different speed.\n"
+    "Times are given for each of them, its number in brackets; curves against time are of the runs under one alone."
+)
+
 
 def to_markdown(results: Results, figures: Mapping[str, str]) -> str:
     """
@@ -31,7 +36,12 @@ def to_markdown(results: Results, figures: Mapping[str, str]) -> str:
     """
     study, systems = results.study, results.systems
     parts = [f"# {study.title}", *([study.text] if study.text else [])]
-    parts += [_how_made(study), _READING, *_different_systems(systems), *_missing(results)]
+    parts += [_how_made(study), _READING]
+    if systems:
+        parts.append(_SYSTEMS.format(len(systems)))
+    if results.missing:
+        total = len(results.missing) + len(results.runs)
+        parts.append(f"**{len(results.missing)} of {total} runs are missing:** {', '.join(results.missing)}.")
     if "" in figures:
         parts += [f"## Return against the number of actions\n\n![{study.title}]({figures['']})"]
         parts += [_seeds_of(results), _scale_table(results)]
@@ -52,28 +62,15 @@ def _how_made(study: Study) -> str:
     )
 
 
-def _different_systems(systems: Mapping[str, str]) -> list[str]:
-    if not systems:
-        return []
-    return [
-        f"Runs were made under {len(systems)} systems, numbered below, so maybe on machines of different speed.\n"
-        "Times are given for each of them, its number in brackets; curves against time are of the runs under one alone."
-    ]
-
-
-def _missing(results: Results) -> list[str]:
-    if not results.missing:
-        return []
-    total = len(results.missing) + len(results.runs)
-    return [f"**{len(results.missing)} of {total} runs are missing:** {', '.join(results.missing)}."]
-
-
 def _task_section(
     task: Task, runs: Mapping[str, list[RunResult]], figure: str, systems: Mapping[str, str]
 ) -> list[str]:
     actions = f", {task.actions} actions" if task.actions is not None else ""
     parts = [f"## {task.name}: `{task.env}`{actions}", f"![Learning curves of {task.name}]({figure})", _seeds(runs)]
-    parts += [_result_table(task, runs, systems), *_no_training_return(runs)]
+    parts.append(_result_table(task, runs, systems))
+    if any(math.isnan(run.final_training()) for found in runs.values() for run in found):
+        # Environments that started together and never end early all end in the same vector step.
+        parts.append("Where *training* is empty, no training episode ended in the last tenth of the budget.")
     if len(runs) > 1:
         parts.append(_improvement_table(runs))
     if task.paper:
@@ -113,13 +110,6 @@ def _result_table(task: Task, runs: Mapping[str, list[RunResult]], systems: Mapp
 
 def _number_of(system: str, systems: Mapping[str, str]) -> str:
     return f" ({systems[system]})" if systems else ""
-
-
-def _no_training_return(runs: Mapping[str, list[RunResult]]) -> list[str]:
-    if not any(math.isnan(run.final_training()) for found in runs.values() for run in found):
-        return []
-    # Environments that started together and never end early all end in the same vector step.
-    return ["Where *training* is empty, no training episode ended in the last tenth of the budget."]
 
 
 def _has_success(runs: Mapping[str, list[RunResult]]) -> bool:
