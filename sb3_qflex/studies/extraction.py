@@ -30,10 +30,14 @@ def extract(runs: Sequence[RunFolder]) -> dict[str, bytes]:
     records = [(run, record) for run in runs if (record := run.done()) is not None]
     return {
         RUNS: to_csv([_facts(run, record) for run, record in records]),
-        EVALUATIONS: to_csv([row for run, record in records for row in _evaluations(run, record)]),
-        TRAINING: to_csv([row for run, record in records for row in _training(run, record)]),
+        EVALUATIONS: _together([_evaluations(run, record) for run, record in records]),
+        TRAINING: _together([_training(run, record) for run, record in records]),
         SETTINGS: _settings(records),
     }
+
+
+def _together(tables: Sequence[pd.DataFrame]) -> bytes:
+    return to_csv(pd.concat(tables)) if tables else b""
 
 
 def _identity(run: RunFolder) -> dict[str, Any]:
@@ -61,28 +65,26 @@ def _facts(run: RunFolder, record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _evaluations(run: RunFolder, record: dict[str, Any]) -> list[dict[str, Any]]:
+def _evaluations(run: RunFolder, record: dict[str, Any]) -> pd.DataFrame:
     with np.load(run.path / record["zoo folder"] / "evaluations.npz") as file:
         found = dict(file)
-    # Time of training alone: how often one looks is no property of the algorithm.
-    seconds = [note["seconds"] - note["evaluation seconds"] for note in record["evaluations"]]
-    successes = found.get("successes")
-    return [
+    notes = pd.DataFrame(record["evaluations"])
+    return pd.DataFrame(
         {
             **_identity(run),
-            "steps": int(steps),
-            "training seconds": seconds[number],
-            "episodes": found["results"][number].size,
-            "return mean": found["results"][number].mean(),
-            "return std": found["results"][number].std(),
-            "length mean": found["ep_lengths"][number].mean(),
-            "success rate": math.nan if successes is None else successes[number].mean(),
+            "steps": found["timesteps"],
+            # Time of training alone: how often one looks is no property of the algorithm.
+            "training seconds": notes["seconds"] - notes["evaluation seconds"],
+            "episodes": found["results"].shape[1],
+            "return mean": found["results"].mean(axis=1),
+            "return std": found["results"].std(axis=1),
+            "length mean": found["ep_lengths"].mean(axis=1),
+            "success rate": found["successes"].mean(axis=1) if "successes" in found else math.nan,
         }
-        for number, steps in enumerate(found["timesteps"])
-    ]
+    )
 
 
-def _training(run: RunFolder, record: dict[str, Any]) -> list[dict[str, Any]]:
+def _training(run: RunFolder, record: dict[str, Any]) -> pd.DataFrame:
     """Means over the episodes that ended in each part of the budget."""
     folder = run.path / record["zoo folder"]
     episodes = load_results(str(folder))
@@ -90,18 +92,17 @@ def _training(run: RunFolder, record: dict[str, Any]) -> list[dict[str, Any]]:
     edges = np.linspace(0, run.plan.budget, BINS + 1)
     # The last vector step may pass the budget.
     part = np.clip(np.searchsorted(edges, steps_at_ends(episodes["l"].to_numpy(), cuts), side="left"), 1, BINS)
-    groups = episodes.groupby(np.asarray(part))
-    return [
+    parts = episodes.groupby(part)
+    return pd.DataFrame(
         {
             **_identity(run),
-            "steps": edges[number],
-            "episodes": len(group),
-            "return mean": group["r"].mean(),
-            "return std": group["r"].std(ddof=0),
-            "length mean": group["l"].mean(),
+            "steps": edges[np.unique(part)],
+            "episodes": parts.size(),
+            "return mean": parts["r"].mean(),
+            "return std": parts["r"].std(ddof=0),
+            "length mean": parts["l"].mean(),
         }
-        for number, group in groups
-    ]
+    )
 
 
 def steps_at_ends(lengths: NDArray[np.int64], cuts: Mapping[int, int]) -> NDArray[np.int64]:
@@ -140,9 +141,9 @@ def json_bytes(settings: Mapping[str, Any]) -> bytes:
     return (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode()
 
 
-def to_csv(rows: Sequence[dict[str, Any]]) -> bytes:
+def to_csv(rows: Sequence[dict[str, Any]] | pd.DataFrame) -> bytes:
     """
     :param rows: with the same columns each
     :return: content of a CSV file; numbers have seven digits
     """
-    return pd.DataFrame(rows).to_csv(index=False, float_format="%.7g").encode() if rows else b""
+    return pd.DataFrame(rows).to_csv(index=False, float_format="%.7g").encode() if len(rows) else b""

@@ -77,7 +77,8 @@ class RunRecorder(BaseCallback):
     def measured_so_far(self) -> dict[str, Any]:
         """:return: for :meth:`go_on_from`"""
         return {
-            "seconds": self._elapsed(),
+            "training seconds": self._elapsed(),
+            # Of this process alone: what it would have taken on a machine of its own, if environments are stepped here.
             "cpu seconds": time.process_time() - self._cpu_began,
             "parts": dict(self._stopwatch.seconds),
             "evaluations": self._evaluations,
@@ -90,7 +91,7 @@ class RunRecorder(BaseCallback):
 
         :param measured: what its :meth:`measured_so_far` gave
         """
-        self._began = self._stopwatch.clock() - measured["seconds"]
+        self._began = self._stopwatch.clock() - measured["training seconds"]
         self._cpu_began = time.process_time() - measured["cpu seconds"]
         self._stopwatch.seconds.update(measured["parts"])
         self._evaluations[:] = measured["evaluations"]
@@ -114,19 +115,15 @@ class RunRecorder(BaseCallback):
         # RL Zoo calls this again after ``learn``, and also where training never began.
         if self._began is None or (self._folder / "measured.json").exists():
             return
-        seconds = self._elapsed()
+        measured = self.measured_so_far()
         self._stopwatch.release()
-        parts = {part: self._stopwatch.seconds[part] for part in (*PARTS[:-1], "evaluation")}
-        measured: dict[str, Any] = {
+        timed = measured.pop("parts")
+        parts = {part: timed.get(part, 0.0) for part in (*PARTS[:-1], "evaluation")}
+        measured |= {
             "steps": self.num_timesteps,
             "environments": self.model.n_envs,
             "updates": int(getattr(self.model, "_n_updates", 0)),
-            "training seconds": seconds,
-            # Of this process alone: what it would have taken on a machine of its own, if environments are stepped here.
-            "cpu seconds": time.process_time() - self._cpu_began,
-            "time split": {**parts, "other": seconds - sum(parts.values())},
-            "evaluations": self._evaluations,
-            "episodes cut at": self._cut_at,
+            "time split": {**parts, "other": measured["training seconds"] - sum(parts.values())},
         }
         write_json(self._folder / "measured.json", measured)
 

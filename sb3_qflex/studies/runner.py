@@ -51,19 +51,13 @@ class Runner:
 
     def _work(self) -> None:
         while self._waiting or self._active:
-            self._start_next()
+            while self._waiting and len(self._active) < self._jobs:
+                self._active.append(self._execute(self._waiting.pop(0), {"jobs": self._jobs, "queue": "local"}))
             time.sleep(_PAUSE)
-            self._collect()
+            for execution in [one for one in self._active if one.over()]:
+                self._active.remove(execution)
+                self._conclude(execution)
             self._report()
-
-    def _start_next(self) -> None:
-        while self._waiting and len(self._active) < self._jobs:
-            self._active.append(self._execute(self._waiting.pop(0), {"jobs": self._jobs, "queue": "local"}))
-
-    def _collect(self) -> None:
-        for execution in [one for one in self._active if one.over()]:
-            self._active.remove(execution)
-            self._conclude(execution)
 
     def _conclude(self, execution: Execution) -> None:
         name, trouble = execution.run.plan.name, execution.conclude()
@@ -171,13 +165,9 @@ def _interrupted_by(*signals: signal.Signals) -> Iterator[None]:
     before = {one: signal.getsignal(one) for one in signals}
     for one, handler in before.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(one, _interrupt)
+            signal.signal(one, signal.default_int_handler)
     try:
         yield
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
