@@ -124,7 +124,18 @@ def plan_runs(study: Study) -> list[Plan]:
     :raises StudyError: if there are no hyperparameters for a run
     """
     runs = [
-        _plan(study, task, contender, seed)
+        Plan(
+            task=task.name,
+            label=contender.label,
+            algo=contender.algo,
+            env=task.env,
+            env_kwargs=task.env_kwargs,
+            seed=seed,
+            budget=study.budget,
+            evaluation=study.evaluation,
+            hyperparameters=_hyperparameters(study, task, contender),
+            save_every=study.save_every,
+        )
         for task in study.tasks
         for contender in study.contenders
         for seed in contender.seeds
@@ -132,20 +143,9 @@ def plan_runs(study: Study) -> list[Plan]:
     return sorted(runs, key=lambda run: run.seed)
 
 
-def _plan(study: Study, task: Task, contender: Contender, seed: int) -> Plan:
+def _hyperparameters(study: Study, task: Task, contender: Contender) -> dict[str, Any]:
     values = {**_entry(study, task, contender), **task.hyperparameters, **contender.hyperparameters}
-    return Plan(
-        task=task.name,
-        label=contender.label,
-        algo=contender.algo,
-        env=task.env,
-        env_kwargs=task.env_kwargs,
-        seed=seed,
-        budget=study.budget,
-        evaluation=study.evaluation,
-        hyperparameters={key: value for key, value in values.items() if value is not None},
-        save_every=study.save_every,
-    )
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _entry(study: Study, task: Task, contender: Contender) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_qflex.speed.loop_timer import METHODS, PARTS, Stopwatch
-from sb3_qflex.studies.files import write_json
+from sb3_qflex.studies.run_folder import write_json
 
 #: Seconds between two notes of progress.
 _PAUSE = 2.0

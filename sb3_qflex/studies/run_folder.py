@@ -4,6 +4,7 @@
 or is made anew from its seed where there is none.
 """
 
+import json
 import shlex
 import shutil
 import time
@@ -14,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from sb3_qflex.common.persistence import write_atomically
 from sb3_qflex.studies.definition import StudyError
-from sb3_qflex.studies.files import read_json, write_json
 from sb3_qflex.studies.plan import Plan, differences
 
 DONE = "done.json"
@@ -131,6 +132,26 @@ class RunFolder:
             if not len(evaluations["timesteps"]):
                 raise IncompleteRunError(f"{self.path}: no evaluation was made; see {self.log}")
         return folders[0]
+
+
+def write_json(path: Path, data: Any) -> None:
+    """
+    :param path: file to replace in one step, whole or not at all
+    :param data: what JSON can hold
+    """
+    content = (json.dumps(data, indent=1) + "\n").encode()
+    write_atomically(path, lambda file: file.write(content), "json")
+
+
+def read_json(path: Path) -> Any:
+    """
+    :param path: a file of :func:`write_json`
+    :return: its data, None if there is no such file
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
 
 
 def _now() -> str:

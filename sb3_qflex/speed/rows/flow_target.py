@@ -26,24 +26,20 @@ def measure_flow_target(settings: Settings) -> Section:
     """:param settings: Sizes and durations."""
     section = Section("flow", "Flow target", _TEXT)
     for problem in settings.sizes:
-        _measure_size(section, problem, settings)
+        model = workloads.qflex(problem, workloads.filled_buffer(problem), guidance_steps=GUIDANCE_STEPS)
+        products = Task("products alone", bare_products(problem))
+        tasks = [*gemm_tasks(), folded_task(model.policy, "folded"), _plain_task(model.policy, "plain"), products]
+        seconds = interleave(tasks, settings.schedule)
+        case = workloads.label(problem)
+        section.add(case, "folded", 1e3 * seconds["folded"], "ms")
+        section.add(case, "plain", 1e3 * seconds["plain"], "ms")
+        section.add(case, "plain / folded", ratio(seconds, "plain", "folded"))
+        flop = flow_target_flop(problem, BATCH_SIZE, GUIDANCE_STEPS)
+        section.add(case, "useful work", flop / 1e9, "GFLOP")
+        section.add(case, "share of peak", share(flop, seconds, "folded"))
+        section.add(case, "share of peak, products alone", share(flop, seconds, "products alone"))
+        section.add(case, "peak", peak(seconds) / 1e9, "GFLOP/s")
     return section
-
-
-def _measure_size(section: Section, problem: Problem, settings: Settings) -> None:
-    model = workloads.qflex(problem, workloads.filled_buffer(problem), guidance_steps=GUIDANCE_STEPS)
-    products = Task("products alone", bare_products(problem))
-    tasks = [*gemm_tasks(), folded_task(model.policy, "folded"), _plain_task(model.policy, "plain"), products]
-    seconds = interleave(tasks, settings.schedule)
-    case = workloads.label(problem)
-    section.add(case, "folded", 1e3 * seconds["folded"], "ms")
-    section.add(case, "plain", 1e3 * seconds["plain"], "ms")
-    section.add(case, "plain / folded", ratio(seconds, "plain", "folded"))
-    flop = flow_target_flop(problem, BATCH_SIZE, GUIDANCE_STEPS)
-    section.add(case, "useful work", flop / 1e9, "GFLOP")
-    section.add(case, "share of peak", share(flop, seconds, "folded"))
-    section.add(case, "share of peak, products alone", share(flop, seconds, "products alone"))
-    section.add(case, "peak", peak(seconds) / 1e9, "GFLOP/s")
 
 
 def bare_products(problem: Problem) -> Callable[[], object]:
