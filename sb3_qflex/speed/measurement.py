@@ -61,11 +61,7 @@ class Section:
         self.measurements.append(Measurement(case, quantity, unit, values, x))
 
     def find(self, case: str, quantity: str) -> Measurement:
-        """
-        :param case: Row of the table.
-        :param quantity: Column of the table.
-        :raises KeyError: If it was not measured.
-        """
+        """The measurement of a row and column; a KeyError if there is none."""
         for one in self.measurements:
             if (one.case, one.quantity) == (case, quantity):
                 return one

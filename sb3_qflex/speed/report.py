@@ -82,10 +82,7 @@ def format_number(value: float) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """
-    :param header: Names of the columns.
-    :param rows: Cells, as many in each row.
-    """
+    """A table whose rows have as many cells as the header."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 

@@ -1,6 +1,6 @@
 """Models of given sizes with a filled replay buffer, and what is done to them between timings."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -93,6 +93,13 @@ def crossq(problem: Problem, buffer: ReplayBuffer) -> CrossQ:
 def sac(problem: Problem, buffer: ReplayBuffer) -> SAC:
     """SB3's SAC with its defaults but for the networks."""
     return _made(SAC, problem, buffer)
+
+
+ALGORITHMS: dict[str, Callable[[Problem, ReplayBuffer], OffPolicyAlgorithm]] = {
+    "QFlex": qflex,
+    "CrossQ": crossq,
+    "SAC": sac,
+}
 
 
 def touch(network: th.nn.Module) -> None:

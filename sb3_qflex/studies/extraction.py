@@ -134,16 +134,10 @@ def _settings(records: Sequence[tuple[RunFolder, dict[str, Any]]]) -> bytes:
 
 
 def json_bytes(settings: Mapping[str, Any]) -> bytes:
-    """
-    :param settings: of each task and label
-    :return: content of a JSON file; equal settings give equal bytes
-    """
+    """Content of a JSON file of the settings by task and label; equal settings give equal bytes."""
     return (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode()
 
 
 def to_csv(rows: Sequence[dict[str, Any]] | pd.DataFrame) -> bytes:
-    """
-    :param rows: with the same columns each
-    :return: content of a CSV file; numbers have seven digits
-    """
+    """Content of a CSV file of rows that have the same columns each; numbers have seven digits."""
     return pd.DataFrame(rows).to_csv(index=False, float_format="%.7g").encode() if len(rows) else b""

@@ -34,10 +34,7 @@ def draw_study(results: Results) -> dict[str, tuple[str, bytes]]:
 
 
 def varies_actions(study: Study) -> bool:
-    """
-    :param study: a study
-    :return: whether its tasks are one environment with different numbers of actions
-    """
+    """Whether a study's tasks are one environment with different numbers of actions."""
     numbers = {task.actions for task in study.tasks}
     return len(numbers) == len(study.tasks) > 1 and None not in numbers and len({task.env for task in study.tasks}) == 1
 
@@ -56,11 +53,13 @@ def _draw_task(task: Task, runs: Mapping[str, list[RunResult]], systems: Mapping
     compared = max(alike, key=lambda system: len(alike[system]))
     for colour, (label, found) in zip(palette(len(runs)), runs.items(), strict=True):
         name = f"{label} (n = {len(found)})"
-        _draw_lines(evaluation, [_evaluations(run, "return mean") for run in found], colour, name)
+        curves = [run.evaluations for run in found]
+        _draw_lines(evaluation, [(one["steps"], one["return mean"]) for one in curves], colour, name)
         _draw_lines(training, [_training(run) for run in found], colour, name)
-        _draw_lines(clock, [_against_clock(run) for run in found if run.system == compared], colour, name)
+        timed = [run.evaluations for run in found if run.system == compared]
+        _draw_lines(clock, [(one["training seconds"] / 60, one["return mean"]) for one in timed], colour, name)
         if panel is not None:
-            _draw_lines(last, [_evaluations(run, panel[0]) for run in found], colour, name)
+            _draw_lines(last, [(one["steps"], one[panel[0]]) for one in curves], colour, name)
     evaluation.set(title="Evaluation", xlabel="environment steps", ylabel="return")
     training.set(title="Training episodes", xlabel="environment steps", ylabel="return")
     alone = f", system {systems[compared]} alone" if systems else ""
@@ -91,14 +90,6 @@ def palette(size: int) -> list[str]:
     """So many colours: matplotlib's usual ones, or evenly along a colour map if there are more than ten."""
     colours = colormaps["tab10"](range(size)) if size <= 10 else colormaps["turbo"](np.linspace(0, 1, size))
     return [to_hex(colour) for colour in colours]
-
-
-def _evaluations(run: RunResult, column: str) -> _Line:
-    return run.evaluations["steps"], run.evaluations[column]
-
-
-def _against_clock(run: RunResult) -> _Line:
-    return run.evaluations["training seconds"] / 60, run.evaluations["return mean"]
 
 
 def _training(run: RunResult) -> _Line:

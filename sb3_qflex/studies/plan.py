@@ -80,10 +80,7 @@ class Plan:
         return yaml.safe_dump({self.env: entry}, sort_keys=False)
 
     def command(self, folder: Path) -> list[str]:
-        """
-        :param folder: of the run
-        :return: RL Zoo's train command
-        """
+        """RL Zoo's train command for the run in a folder."""
         options: dict[str, Any] = {
             "--algo": self.algo,
             "--env": self.env,
@@ -105,11 +102,7 @@ class Plan:
 
 
 def differences(known: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
-    """
-    :param known: settings of a run that was made
-    :param ours: settings of a run that is planned
-    :return: what differs, in words; empty if nothing does
-    """
+    """What differs in the settings of a run that was made and of a planned one, in words; empty if nothing does."""
     return "; ".join(
         f"{key}: {known.get(key)!r} there, {ours.get(key)!r} now"
         for key in {**ours, **known}

@@ -86,11 +86,7 @@ class RunRecorder(BaseCallback):
         }
 
     def go_on_from(self, measured: dict[str, Any]) -> None:
-        """
-        Count on from where an earlier process of the run was.
-
-        :param measured: what its :meth:`measured_so_far` gave
-        """
+        """Count on from the :meth:`measured_so_far` of an earlier process of the run."""
         self._began = self._stopwatch.clock() - measured["training seconds"]
         self._cpu_began = time.process_time() - measured["cpu seconds"]
         self._stopwatch.seconds.update(measured["parts"])

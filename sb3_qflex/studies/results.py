@@ -59,30 +59,24 @@ class RunResult:
         return float(self.facts.get(fact) or "nan")
 
     def final(self, column: str) -> float:
-        """
-        :param column: of the evaluations
-        :return: mean over the evaluations of the last tenth of the budget, or the last one
-        """
+        """Mean of a column over the evaluations of the last tenth of the budget, or the last one."""
         steps = self.evaluations["steps"]
         last = steps > min((1 - _LAST) * self.budget, steps[-1] - 1)
         return float(self.evaluations[column][last].mean())
 
     def final_training(self) -> float:
-        """:return: mean return of the training episodes that ended in the last tenth of the budget, NaN without any"""
+        """Mean return of the training episodes that ended in the last tenth of the budget, NaN without any."""
         last = self.training["steps"] > (1 - _LAST) * self.budget
         weights = self.training["episodes"][last]
         return float(np.average(self.training["return mean"][last], weights=weights)) if last.any() else math.nan
 
     def area(self) -> float:
-        """:return: mean of the evaluation return over the steps from the first evaluation to the last"""
+        """Mean of the evaluation return over the steps from the first evaluation to the last."""
         steps, returns = self.evaluations["steps"], self.evaluations["return mean"]
         return float(np.trapezoid(returns, steps) / np.ptp(steps) if len(steps) > 1 else returns[0])
 
     def steps_to(self, threshold: float) -> float:
-        """
-        :param threshold: an evaluation return
-        :return: environment steps at the first evaluation that reached it, infinite if none did
-        """
+        """Environment steps at the first evaluation that reached a return, infinite if none did."""
         reached = self.evaluations["return mean"] >= threshold
         return float(self.evaluations["steps"][reached][0]) if reached.any() else math.inf
 

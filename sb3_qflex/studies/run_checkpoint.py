@@ -151,19 +151,12 @@ class RunCheckpoint(BaseCallback):
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """
-    :param folder: of the checkpoints
-    :return: the last whole one, None if there is none
-    """
+    """The last whole checkpoint in a folder, None if there is none."""
     return max(folder.glob(f"{_STEPS}*"), default=None)
 
 
 def monitors_before(zoo_folder: Path, steps: int) -> list[Path]:
-    """
-    :param zoo_folder: of a run that went on from its checkpoint at ``steps``
-    :param steps: environment steps
-    :return: the monitor files whose episodes ended before it
-    """
+    """Monitor files whose episodes ended before a run went on from its checkpoint at so many steps."""
     return [file for file in zoo_folder.glob("*monitor.csv") if _before(steps) in file.name]
 
 

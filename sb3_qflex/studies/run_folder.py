@@ -135,19 +135,13 @@ class RunFolder:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """
-    :param path: file to replace in one step, whole or not at all
-    :param data: what JSON can hold
-    """
+    """Replace a JSON file in one step: it is there whole or not at all."""
     content = (json.dumps(data, indent=1) + "\n").encode()
     write_atomically(path, lambda file: file.write(content), "json")
 
 
 def read_json(path: Path) -> Any:
-    """
-    :param path: a file of :func:`write_json`
-    :return: its data, None if there is no such file
-    """
+    """The data of a JSON file, None if there is no such file."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:

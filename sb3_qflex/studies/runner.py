@@ -128,10 +128,7 @@ def seconds_taken(record: Mapping[str, Any]) -> float:
 
 
 def describe(seconds: float | None) -> str:
-    """
-    :param seconds: a time, None if unknown
-    :return: the time in hours and minutes
-    """
+    """A time in hours and minutes, "?" if it is unknown."""
     if seconds is None:
         return "?"
     minutes = round(seconds / 60)

@@ -3,13 +3,11 @@
 import multiprocessing as mp
 import resource
 import sys
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sb3_qflex.speed import workloads
 from sb3_qflex.speed.flops import Problem
@@ -21,11 +19,6 @@ Peak resident memory of a process of its own that makes the model, updates it on
 for 80 environments, above what it held before (interpreter, libraries, a small replay buffer). *buffer of 10^6* is
 computed: what SB3's ReplayBuffer of a million transitions takes besides."""
 
-_ALGORITHMS: dict[str, Callable[..., OffPolicyAlgorithm]] = {
-    "QFlex": workloads.qflex,
-    "CrossQ": workloads.crossq,
-    "SAC": workloads.sac,
-}
 #: Small, so that its own making does not set the peak.
 _TRANSITIONS = 1024
 _N_ENVS = 80
@@ -36,7 +29,7 @@ def measure_memory(settings: Settings) -> Section:
     section = Section("memory", "Peak memory", _TEXT)
     for problem in settings.sizes:
         case = workloads.label(problem)
-        for name in _ALGORITHMS:
+        for name in workloads.ALGORITHMS:
             section.add(case, name, measure_in_process(name, problem, settings.threads) / 2**20, "MiB")
         section.add(case, "buffer of 10^6", buffer_bytes(problem, 1_000_000) / 2**30, "GiB")
     return section
@@ -65,7 +58,7 @@ def _use(name: str, problem: Problem, threads: int) -> int:
     th.set_num_threads(threads)
     buffer = workloads.filled_buffer(problem, _TRANSITIONS)
     before, _ = _resident_and_peak()
-    model = _ALGORITHMS[name](problem, buffer)
+    model = workloads.ALGORITHMS[name](problem, buffer)
     model.train(1, BATCH_SIZE)
     model.predict(np.zeros((_N_ENVS, problem.obs_dim), np.float32))
     return _resident_and_peak()[1] - before
