@@ -95,7 +95,7 @@ def _result_table(task: Task, runs: Mapping[str, list[RunResult]], systems: Mapp
         "training": lambda found: _middle(run.final_training() for run in found),
         "area under the curve": lambda found: _middle(run.area() for run in found),
     }
-    if _has_success(runs):
+    if not any(np.isnan(run.evaluations["success rate"]).all() for found in runs.values() for run in found):
         columns["success"] = lambda found: _middle(run.final("success rate") for run in found)
     if task.threshold is not None:
         columns[f"steps to {task.threshold:g}"] = partial(_steps_to, threshold=task.threshold)
@@ -110,10 +110,6 @@ def _result_table(task: Task, runs: Mapping[str, list[RunResult]], systems: Mapp
 
 def _number_of(system: str, systems: Mapping[str, str]) -> str:
     return f" ({systems[system]})" if systems else ""
-
-
-def _has_success(runs: Mapping[str, list[RunResult]]) -> bool:
-    return not any(np.isnan(run.evaluations["success rate"]).all() for found in runs.values() for run in found)
 
 
 def _minutes(run: RunResult) -> float:
@@ -187,12 +183,9 @@ def _made_with(runs: Sequence[RunResult], systems: Mapping[str, str]) -> str:
 
     facts = ("processor", "cores", "memory", "system", "runs at a time", "versions", "revision", "dirty")
     rows = [[fact, "; ".join(sorted({shown(fact, run.facts[fact]) for run in runs}))] for fact in facts]
-    return markdown_table(["", ""], [["finished", _period(runs)], *rows])
-
-
-def _period(runs: Sequence[RunResult]) -> str:
-    days = sorted({run.facts["finished"].partition("T")[0] for run in runs})
-    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    days = [run.facts["finished"].partition("T")[0] for run in runs]
+    period = " to ".join(dict.fromkeys((min(days), max(days))))
+    return markdown_table(["", ""], [["finished", period], *rows])
 
 
 def _middle(scores: Iterable[float]) -> str:
