@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_qflex.checkpoint.environments import EnvironmentStates, get_states, restore_statistics, set_states
 from sb3_qflex.checkpoint.randomness import get_random_states, set_random_states
 from sb3_qflex.checkpoint.streams import cut_streams
+from sb3_qflex.common.off_policy import OffPolicyBase
 from sb3_qflex.common.persistence import sync
 from sb3_qflex.studies.definition import StudyError
 from sb3_qflex.studies.recorder import RunRecorder, all_callbacks
@@ -33,25 +34,14 @@ _MODEL, _REPLAY, _STATE, _NORMALIZATION = "model.zip", "replay.pkl", "state.pkl"
 _ADDED_TO = ("*monitor.csv", "rl_model_*")
 #: Attributes of SB3's algorithms that change while they learn, beside networks, optimizers and replay data.
 _PROGRESS = (
-    "num_timesteps",
-    "_n_updates",
-    "_episode_num",
-    "_last_obs",
-    "_last_original_obs",
-    "_last_episode_starts",
-    "ep_info_buffer",
-    "ep_success_buffer",
-    "action_noise",
-)
+    "num_timesteps", "_n_updates", "_episode_num", "_last_obs", "_last_original_obs", "_last_episode_starts",
+    "ep_info_buffer", "ep_success_buffer", "action_noise",
+)  # fmt: skip
 #: The same of SB3's EvalCallback.
 _EVALUATION = (
-    "best_mean_reward",
-    "last_mean_reward",
-    "evaluations_timesteps",
-    "evaluations_results",
-    "evaluations_length",
-    "evaluations_successes",
-)
+    "best_mean_reward", "last_mean_reward",
+    "evaluations_timesteps", "evaluations_results", "evaluations_length", "evaluations_successes",
+)  # fmt: skip
 
 
 class RunCheckpoint(BaseCallback):
@@ -117,6 +107,7 @@ class RunCheckpoint(BaseCallback):
         self._environments = states is not None
         state = {
             "random": get_random_states(self.model.action_space),
+            "model": self.model.training_state() if isinstance(self.model, OffPolicyBase) else None,
             "environments": states,
             "callbacks": [_state(one) for one in self._callbacks()],
         }
@@ -139,6 +130,8 @@ class RunCheckpoint(BaseCallback):
         went_on = _go_on(self.training_env, state["environments"], seed)
         if not went_on:
             _start_episodes(self.model, self.training_env)
+        if isinstance(self.model, OffPolicyBase):
+            self.model.restore_training_state(state["model"])
         set_random_states(self.model.action_space, state["random"])
         for callback, its_state in zip(self._callbacks(), state["callbacks"], strict=True):
             _put_back(callback, its_state, seed)
