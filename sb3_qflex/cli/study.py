@@ -18,8 +18,8 @@ def run(prog: str, argv: Sequence[str]) -> None:
     """Make the runs of a study that are not there yet."""
     arguments = _run_parser(prog).parse_args(argv)
     from sb3_qflex.studies.choice import wanted
-    from sb3_qflex.studies.lock import locked
     from sb3_qflex.studies.run_folder import RunFolder
+    from sb3_qflex.studies.runner import locked
 
     try:
         study = load_study(arguments.study)

@@ -1,7 +1,6 @@
 """Steps per second of the ids beside MuJoCo alone on the same model, states and controls."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -14,6 +13,7 @@ from sb3_qflex.common.machine import describe_machine, describe_versions
 from sb3_qflex.envs.catalogue import CATALOGUE, Entry
 from sb3_qflex.speed.measurement import Section
 from sb3_qflex.speed.report import Report
+from sb3_qflex.speed.timing import Schedule, Task, interleave
 
 CHUNK = 25  # steps, after which it is MuJoCo's turn: a disturbance of the machine meets both
 FURTHER = 8  # environments made besides the first one
@@ -24,27 +24,10 @@ the same state; the ratio is the environment's time in units of MuJoCo's. Rows o
 take without this package. The last columns are the cost of one more environment in the same process."""
 
 
-@dataclass
-class Round:
+def _round(env: gym.Env, steps: int, seed: int) -> tuple[float, float | None]:
     """
-    Seconds spent on the same steps.
-
-    :param env: By ``env.step``
-    :param bare: By ``mj_step`` with the same controls from the same states; None without MuJoCo
-    """
-
-    env: float
-    bare: float | None
-
-
-def run_round(env: gym.Env, steps: int, seed: int) -> Round:
-    """
-    Take random actions and repeat the controls with MuJoCo alone, taking turns.
-
-    :param env: Any environment of the catalogue
-    :param steps: Steps to take over as many episodes as needed; resets are not timed
-    :param seed: Seed of starts and actions
-    :return: Times of both
+    Seconds of random steps over as many episodes as needed, and of ``mj_step`` with the same controls from the same
+    states (None without MuJoCo), taking turns.
     """
     env.action_space.seed(seed)
     env.reset(seed=seed)
@@ -56,7 +39,7 @@ def run_round(env: gym.Env, steps: int, seed: int) -> Round:
         total, taken = total + seconds, taken + count
         if start is not None:
             bare += _replay(env.unwrapped, start, controls)
-    return Round(total, bare if simulated else None)
+    return total, bare if simulated else None
 
 
 def _turn(env: gym.Env, steps: int, simulated: bool) -> tuple[float, int, list[NDArray[np.float64]]]:
@@ -127,14 +110,13 @@ def measure(entries: Sequence[Entry], steps: int, rounds: int, command: str) -> 
 
 def _add_speeds(section: Section, env_id: str, steps: int, rounds: int) -> None:
     env = gym.make(env_id)
-    run_round(env, min(steps, CHUNK), seed=0)
-    measured = [run_round(env, steps, seed=1 + index) for index in range(rounds)]
+    _round(env, min(steps, CHUNK), seed=0)
+    seconds, bare = zip(*(_round(env, steps, seed=1 + index) for index in range(rounds)), strict=True)
     env.close()
-    section.add(env_id, "environment", np.array([steps / taken.env for taken in measured]), "steps/s")
-    pairs = [(taken.env, taken.bare) for taken in measured if taken.bare is not None]
-    if pairs:
-        section.add(env_id, "mj_step alone", np.array([steps / bare for _, bare in pairs]), "steps/s")
-        section.add(env_id, "time / mj_step", np.array([own / bare for own, bare in pairs]))
+    section.add(env_id, "environment", steps / np.array(seconds), "steps/s")
+    if bare[0] is not None:
+        section.add(env_id, "mj_step alone", steps / np.array(bare), "steps/s")
+        section.add(env_id, "time / mj_step", np.array(seconds) / np.array(bare))
 
 
 def _add_construction(section: Section, env_id: str) -> None:
@@ -154,10 +136,8 @@ def _add_chains(section: Section, steps: int, rounds: int) -> None:
     chains = PlanarChainVecEnv(CHAINS)
     chains.reset()
     actions = np.random.default_rng(0).uniform(-1.0, 1.0, (CHAINS, chains.n_links)).astype(np.float32)
-    speeds = []
-    for _ in range(rounds):
-        began = perf_counter()
-        for _ in range(steps):
-            chains.step(actions)
-        speeds.append(CHAINS * steps / (perf_counter() - began))
-    section.add(f"PlanarChainVecEnv({CHAINS})", "environment", np.array(speeds), "steps/s")
+    seconds = interleave(
+        [Task("chains", lambda: [chains.step(actions) for _ in range(steps)])],
+        Schedule(0.0, rounds, rounds, turn_seconds=0.0),
+    )
+    section.add(f"PlanarChainVecEnv({CHAINS})", "environment", CHAINS * steps / seconds["chains"], "steps/s")

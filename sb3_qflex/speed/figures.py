@@ -21,11 +21,7 @@ _BARS = {
 
 
 def draw(section: Section) -> bytes | None:
-    """
-    The figure of a section as PNG; None where it has nothing to draw.
-
-    :param section: The section.
-    """
+    """The figure of a section as PNG; None where it has nothing to draw."""
     drawing = _DRAWINGS.get(section.name)
     if drawing is None or not section.measurements:
         return None

@@ -7,7 +7,6 @@ All networks are ``len(hidden)`` hidden layers and a linear output; counts are m
 public functions at the end multiply them by 2 and by the batch.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -28,118 +27,73 @@ class Problem:
     hidden: tuple[int, ...] = (256, 256, 256)
     n_critics: int = 2
 
+    def behind_input(self, outputs: int) -> int:
+        """A network with so many outputs, behind its first layer."""
+        return sum(a * b for a, b in pairwise([*self.hidden, outputs]))
 
-def _behind_input(hidden: Sequence[int], outputs: int) -> int:
-    """Multiply-adds of an MLP behind its first layer."""
-    return sum(a * b for a, b in pairwise([*hidden, outputs]))
+    @property
+    def critic_pass(self) -> int:
+        """One critic's forward pass behind the observation half, or its backward pass to the action."""
+        return self.action_dim * self.hidden[0] + self.behind_input(1)
 
+    @property
+    def observation_half(self) -> int:
+        """The first layer's observation columns."""
+        return self.obs_dim * self.hidden[0]
 
-def critic_pass(problem: Problem) -> int:
-    """
-    Multiply-adds of one critic's forward pass behind the observation half, or of its backward pass to the action.
+    @property
+    def source_forward(self) -> int:
+        """The source policy's forward pass, with its heads for mean and log-std."""
+        return self.observation_half + self.behind_input(2 * self.action_dim)
 
-    :param problem: Sizes.
-    """
-    return problem.action_dim * problem.hidden[0] + _behind_input(problem.hidden, 1)
-
-
-def observation_half(problem: Problem) -> int:
-    """
-    Multiply-adds of the first layer's observation columns.
-
-    :param problem: Sizes.
-    """
-    return problem.obs_dim * problem.hidden[0]
-
-
-def source_forward(problem: Problem) -> int:
-    """
-    Multiply-adds of the source policy's forward pass, with its heads for mean and log-std.
-
-    :param problem: Sizes.
-    """
-    return observation_half(problem) + _behind_input(problem.hidden, 2 * problem.action_dim)
-
-
-def field_forward(problem: Problem) -> int:
-    """
-    Multiply-adds of the velocity field's forward pass on concat(s, a, t).
-
-    :param problem: Sizes.
-    """
-    inputs = problem.obs_dim + problem.action_dim + 1
-    return inputs * problem.hidden[0] + _behind_input(problem.hidden, problem.action_dim)
+    @property
+    def field_forward(self) -> int:
+        """The velocity field's forward pass on concat(s, a, t)."""
+        return (self.obs_dim + self.action_dim + 1) * self.hidden[0] + self.behind_input(self.action_dim)
 
 
 def _ascent(problem: Problem, guidance_steps: int) -> int:
     """The observation half once per critic, N forwards of all critics' remainder, N backwards through one critic."""
-    steps = guidance_steps * (problem.n_critics + 1) * critic_pass(problem)
-    return problem.n_critics * observation_half(problem) + steps
+    steps = guidance_steps * (problem.n_critics + 1) * problem.critic_pass
+    return problem.n_critics * problem.observation_half + steps
 
 
 def _critic_step(problem: Problem) -> int:
     """A source sample, then the joint pass of both halves of the batch: forward, by weights, and by hidden layers."""
-    forward = observation_half(problem) + critic_pass(problem)
-    by_hidden = _behind_input(problem.hidden, 1)
-    return source_forward(problem) + 2 * problem.n_critics * (2 * forward + by_hidden)
+    forward = problem.observation_half + problem.critic_pass
+    return problem.source_forward + 2 * problem.n_critics * (2 * forward + problem.behind_input(1))
 
 
 def _source_step(problem: Problem) -> int:
     """All critics forward, the smallest one backward to the action, and the source policy's own passes."""
-    critics = problem.n_critics * (observation_half(problem) + critic_pass(problem)) + critic_pass(problem)
-    by_hidden = _behind_input(problem.hidden, 2 * problem.action_dim)
-    return critics + 2 * source_forward(problem) + by_hidden
+    critics = problem.n_critics * (problem.observation_half + problem.critic_pass) + problem.critic_pass
+    return critics + 2 * problem.source_forward + problem.behind_input(2 * problem.action_dim)
 
 
 def _field_step(problem: Problem) -> int:
-    return 2 * field_forward(problem) + _behind_input(problem.hidden, problem.action_dim)
+    return 2 * problem.field_forward + problem.behind_input(problem.action_dim)
 
 
 def flow_target_flop(problem: Problem, batch_size: int, guidance_steps: int) -> int:
-    """
-    N guidance steps from given source actions (step 3 without its source sample).
-
-    :param problem: Sizes.
-    :param batch_size: B.
-    :param guidance_steps: N.
-    :return: Useful FLOP.
-    """
+    """Useful FLOP of N guidance steps on B given source actions (step 3 without its source sample)."""
     return 2 * batch_size * _ascent(problem, guidance_steps)
 
 
 def crossq_update_flop(problem: Problem, batch_size: int) -> int:
-    """
-    Steps 1 and 2 of the update: critics and source policy.
-
-    :param problem: Sizes.
-    :param batch_size: B.
-    :return: Useful FLOP.
-    """
+    """Useful FLOP of steps 1 and 2 of the update: critics and source policy."""
     return 2 * batch_size * (_critic_step(problem) + _source_step(problem))
 
 
 def update_flop(problem: Problem, batch_size: int, guidance_steps: int) -> int:
-    """
-    One whole update with ``bootstrap="source"``: steps 1 to 4.
-
-    :param problem: Sizes.
-    :param batch_size: B.
-    :param guidance_steps: N.
-    :return: Useful FLOP.
-    """
-    guidance = source_forward(problem) + _ascent(problem, guidance_steps)
+    """Useful FLOP of one whole update with ``bootstrap="source"``: steps 1 to 4."""
+    guidance = problem.source_forward + _ascent(problem, guidance_steps)
     return crossq_update_flop(problem, batch_size) + 2 * batch_size * (guidance + _field_step(problem))
 
 
 def acting_flop(problem: Problem, n_envs: int, flow_steps: int) -> int:
     """
-    A source action carried by K Euler steps; the field's observation half once, its time column not counted (the same
-    for all samples).
-
-    :param problem: Sizes.
-    :param n_envs: Number of observations.
-    :param flow_steps: K.
-    :return: Useful FLOP.
+    Useful FLOP of source actions carried by K Euler steps; the field's observation half once, its time column not
+    counted (the same for all samples).
     """
-    step = problem.action_dim * problem.hidden[0] + _behind_input(problem.hidden, problem.action_dim)
-    return 2 * n_envs * (source_forward(problem) + observation_half(problem) + flow_steps * step)
+    step = problem.action_dim * problem.hidden[0] + problem.behind_input(problem.action_dim)
+    return 2 * n_envs * (problem.source_forward + problem.observation_half + flow_steps * step)

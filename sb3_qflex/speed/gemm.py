@@ -27,21 +27,17 @@ def _name(edge: int) -> str:
 
 def peak(seconds: Mapping[str, np.ndarray]) -> np.ndarray:
     """
-    FLOP per second of the faster of the two products, in each round.
-
     :param seconds: Result of ``interleave``, with :func:`gemm_tasks` among its tasks.
-    :return: Shape (rounds,).
+    :return: FLOP per second of the faster of the two products, shape (rounds,).
     """
     return np.max([2.0 * edge**3 / seconds[_name(edge)] for edge in _EDGES], axis=0)
 
 
 def share(flop: float, seconds: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     """
-    Share of the peak that a task reaches, in each round.
-
-    :param flop: Its useful work.
-    :param seconds: Result of ``interleave``, with :func:`gemm_tasks` among its tasks.
-    :param name: Name of the task.
-    :return: Shape (rounds,).
+    :param flop: Useful work of a task.
+    :param seconds: As for :func:`peak`.
+    :param name: Of the task.
+    :return: Share of the peak that it reaches, shape (rounds,).
     """
     return flop / seconds[name] / peak(seconds)

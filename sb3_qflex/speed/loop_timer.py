@@ -72,11 +72,7 @@ class LoopTimer:
             self._stopwatch.watch(part, model, method)
 
     def learn(self, total_timesteps: int) -> None:
-        """
-        Go on with the loop.
-
-        :param total_timesteps: Environment steps, over all environments.
-        """
+        """Go on with the loop for so many environment steps, over all environments."""
         seconds, clock = self._stopwatch.seconds, self._stopwatch.clock
         seconds.clear()
         start = clock()

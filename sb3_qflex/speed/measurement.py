@@ -56,22 +56,12 @@ class Section:
     def add(
         self, case: str, quantity: str, samples: np.ndarray | float, unit: str = "", x: float | None = None
     ) -> None:
-        """
-        :param case: Row of the table.
-        :param quantity: Column of the table.
-        :param samples: One value per round, or a single one.
-        :param unit: Of the samples.
-        :param x: Abscissa in a figure.
-        """
+        """Add a :class:`Measurement`, which says what the parameters are."""
         values = tuple(float(value) for value in np.atleast_1d(samples))
         self.measurements.append(Measurement(case, quantity, unit, values, x))
 
     def find(self, case: str, quantity: str) -> Measurement:
-        """
-        :param case: Row of the table.
-        :param quantity: Column of the table.
-        :raises KeyError: If it was not measured.
-        """
+        """The measurement of a row and column; a KeyError if there is none."""
         for one in self.measurements:
             if (one.case, one.quantity) == (case, quantity):
                 return one

@@ -1,13 +1,15 @@
 """The report as Markdown, CSV and JSON, from sections that were measured."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import pandas as pd
+
 from sb3_qflex.speed.measurement import Measurement, Section
+
+_COLUMNS = ("rows", "case", "quantity", "unit", "lower_quartile", "median", "upper_quartile", "samples")
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,11 @@ def _tables(section: Section) -> list[str]:
     cases: dict[str, list[Measurement]] = {}
     for one in section.measurements:
         cases.setdefault(one.case, []).append(one)
-    tables = []
-    for columns, group in groupby(cases.items(), key=lambda item: [_heading(one) for one in item[1]]):
-        tables.append(markdown_table(["", *columns], [[case, *map(_cell, found)] for case, found in group]))
-    return tables
+    alike = groupby(cases.items(), key=lambda item: [_heading(one) for one in item[1]])
+    return [
+        markdown_table(["", *columns], [[case, *map(_cell, found)] for case, found in group])
+        for columns, group in alike
+    ]
 
 
 def _heading(one: Measurement) -> str:
@@ -74,49 +77,30 @@ def _cell(one: Measurement) -> str:
 
 
 def format_number(value: float) -> str:
-    """
-    Three significant digits, without an exponent for large numbers.
-
-    :param value: To be shown.
-    """
+    """Three significant digits, without an exponent for large numbers."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """
-    :param header: Names of the columns.
-    :param rows: Cells, as many in each row.
-    """
+    """A table whose rows have as many cells as the header."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
 def to_csv(report: Report) -> str:
-    """
-    Quartiles, one line per figure.
-
-    :param report: The run.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["rows", "case", "quantity", "unit", "lower_quartile", "median", "upper_quartile", "samples"])
-    for section in report.sections:
-        for one in section.measurements:
-            writer.writerow([section.name, one.case, one.quantity, one.unit, *one.quartiles, len(one.samples)])
-    return text.getvalue()
+    """Quartiles, one line per figure."""
+    rows = [
+        (section.name, one.case, one.quantity, one.unit, *one.quartiles, len(one.samples))
+        for section in report.sections
+        for one in section.measurements
+    ]
+    return pd.DataFrame(rows, columns=_COLUMNS).to_csv(index=False)
 
 
 def to_dict(report: Report) -> dict[str, Any]:
-    """
-    Everything with all samples, for JSON.
-
-    :param report: The run.
-    """
+    """Everything with all samples, for JSON."""
     return {
-        "title": report.title,
-        "command": report.command,
-        "machine": dict(report.machine),
-        "versions": dict(report.versions),
+        **vars(report),
         "sections": [
             {
                 "rows": section.name,

@@ -87,11 +87,9 @@ def _turn(task: Task, calls: int, clock: Clock) -> float:
 
 def ratio(seconds: Mapping[str, np.ndarray], numerator: str, denominator: str) -> np.ndarray:
     """
-    Ratio of two tasks in each round: medians of ratios, not ratios of medians, since rounds differ in what else runs.
-
     :param seconds: Result of :func:`interleave`.
     :param numerator: Name of a task.
     :param denominator: Name of a task.
-    :return: Shape (rounds,).
+    :return: Their ratio in each round, since rounds differ in what else runs; shape (rounds,).
     """
     return seconds[numerator] / seconds[denominator]

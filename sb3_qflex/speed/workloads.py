@@ -1,8 +1,8 @@
 """Models of given sizes with a filled replay buffer, and what is done to them between timings."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -18,6 +18,7 @@ from sb3_qflex import QFlex, QFlexPolicy
 from sb3_qflex.speed.flops import Problem
 from sb3_qflex.speed.settings import BATCH_SIZE
 
+_Algorithm = TypeVar("_Algorithm", bound=OffPolicyAlgorithm)
 #: Larger than caches, as the buffer of a real run is.
 _BUFFER_BYTES = 128 * 2**20
 _MAX_TRANSITIONS = 20_000
@@ -26,12 +27,7 @@ _SETTLING_UPDATES = 12
 
 
 class SyntheticEnv(gym.Env):
-    """
-    Spaces of given sizes and standard normal observations.
-
-    :param obs_dim: Columns of the observation.
-    :param action_dim: |A|.
-    """
+    """Spaces of given sizes and standard normal observations."""
 
     def __init__(self, obs_dim: int, action_dim: int):
         self.observation_space = spaces.Box(-np.inf, np.inf, (obs_dim,), np.float32)
@@ -50,10 +46,9 @@ class SyntheticEnv(gym.Env):
 
 def filled_buffer(problem: Problem, transitions: int | None = None) -> ReplayBuffer:
     """
-    A full replay buffer of random transitions, of which one in a hundred is terminal.
-
     :param problem: Sizes.
-    :param transitions: Its size; by default larger than a processor's caches.
+    :param transitions: Size of the buffer; by default larger than a processor's caches.
+    :return: A full replay buffer of random transitions, of which one in a hundred is terminal.
     """
     env = SyntheticEnv(problem.obs_dim, problem.action_dim)
     if transitions is None:
@@ -69,71 +64,46 @@ def filled_buffer(problem: Problem, transitions: int | None = None) -> ReplayBuf
     return buffer
 
 
-def _settle(model: OffPolicyAlgorithm, buffer: ReplayBuffer) -> None:
+def _made(algorithm: type[_Algorithm], problem: Problem, buffer: ReplayBuffer, **kwargs: Any) -> _Algorithm:
+    """A model with the networks of ``problem``, after a few updates."""
+    policy_kwargs = {"net_arch": list(problem.hidden), "n_critics": problem.n_critics}
+    env = SyntheticEnv(problem.obs_dim, problem.action_dim)
+    model = algorithm("MlpPolicy", env, policy_kwargs=policy_kwargs, buffer_size=1, seed=0, device="cpu", **kwargs)
     model.set_logger(configure(format_strings=[]))
     model.replay_buffer = buffer
     model.train(_SETTLING_UPDATES, BATCH_SIZE)
-
-
-def qflex(problem: Problem, buffer: ReplayBuffer, **kwargs: Any) -> QFlex:
-    """
-    QFlex with the networks of ``problem``, after a few updates.
-
-    :param problem: Sizes.
-    :param buffer: Its replay buffer.
-    :param kwargs: Further arguments of the constructor.
-    """
-    policy_kwargs = {"net_arch": list(problem.hidden), "n_critics": problem.n_critics}
-    env = SyntheticEnv(problem.obs_dim, problem.action_dim)
-    model = QFlex("MlpPolicy", env, policy_kwargs=policy_kwargs, seed=0, device="cpu", **kwargs)
-    _settle(model, buffer)
     return model
 
 
-def source_only(problem: Problem, buffer: ReplayBuffer) -> QFlex:
-    """
-    Our own CrossQ-equivalent: no guidance and no velocity field.
+def qflex(problem: Problem, buffer: ReplayBuffer, **kwargs: Any) -> QFlex:
+    """QFlex with the networks of ``problem``, after a few updates, as all models here."""
+    return _made(QFlex, problem, buffer, **kwargs)
 
-    :param problem: Sizes.
-    :param buffer: Its replay buffer.
-    """
+
+def source_only(problem: Problem, buffer: ReplayBuffer) -> QFlex:
+    """Our own CrossQ-equivalent: no guidance and no velocity field."""
     return qflex(problem, buffer, exploration="source", bootstrap="source")
 
 
 def crossq(problem: Problem, buffer: ReplayBuffer) -> CrossQ:
-    """
-    sb3-contrib's CrossQ with the same networks and ``policy_delay=1``, otherwise its defaults.
-
-    :param problem: Sizes.
-    :param buffer: Its replay buffer.
-    """
-    policy_kwargs = {"net_arch": list(problem.hidden), "n_critics": problem.n_critics}
-    env = SyntheticEnv(problem.obs_dim, problem.action_dim)
-    model = CrossQ("MlpPolicy", env, policy_delay=1, policy_kwargs=policy_kwargs, buffer_size=1, seed=0, device="cpu")
-    _settle(model, buffer)
-    return model
+    """sb3-contrib's CrossQ with ``policy_delay=1``, otherwise its defaults."""
+    return _made(CrossQ, problem, buffer, policy_delay=1)
 
 
 def sac(problem: Problem, buffer: ReplayBuffer) -> SAC:
-    """
-    SB3's SAC with the same networks, otherwise its defaults.
+    """SB3's SAC with its defaults but for the networks."""
+    return _made(SAC, problem, buffer)
 
-    :param problem: Sizes.
-    :param buffer: Its replay buffer.
-    """
-    policy_kwargs = {"net_arch": list(problem.hidden), "n_critics": problem.n_critics}
-    env = SyntheticEnv(problem.obs_dim, problem.action_dim)
-    model = SAC("MlpPolicy", env, policy_kwargs=policy_kwargs, buffer_size=1, seed=0, device="cpu")
-    _settle(model, buffer)
-    return model
+
+ALGORITHMS: dict[str, Callable[[Problem, ReplayBuffer], OffPolicyAlgorithm]] = {
+    "QFlex": qflex,
+    "CrossQ": crossq,
+    "SAC": sac,
+}
 
 
 def touch(network: th.nn.Module) -> None:
-    """
-    Edit parameters in place without changing them, as an optimizer step would: what was folded has to be folded anew.
-
-    :param network: Its parameters are touched.
-    """
+    """Edit parameters in place without changing them, as a step would: what was folded has to be folded anew."""
     with th.no_grad():
         for parameter in network.parameters():
             parameter.mul_(1.0)
@@ -141,11 +111,7 @@ def touch(network: th.nn.Module) -> None:
 
 @contextmanager
 def plain_path(policy: QFlexPolicy) -> Iterator[None]:
-    """
-    The readable definitions (autograd, nothing folded) inside the ``with``.
-
-    :param policy: The policy.
-    """
+    """The readable definitions (autograd, nothing folded) inside the ``with``."""
     vars(policy)["fold"] = lambda *_: None
     try:
         yield
@@ -154,11 +120,7 @@ def plain_path(policy: QFlexPolicy) -> Iterator[None]:
 
 
 def label(problem: Problem) -> str:
-    """
-    Row heading of a size.
-
-    :param problem: Sizes.
-    """
+    """Row heading of a size."""
     widths = set(problem.hidden)
     width = "" if widths == {256} else f", {len(problem.hidden)} x {max(widths)}"
     return f"{problem.obs_dim} / {problem.action_dim}{width}"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sb3_qflex.studies.definition import Study, StudyError
-from sb3_qflex.studies.joining import reported
 from sb3_qflex.studies.plan import Plan, plan_runs
+from sb3_qflex.studies.results import reported
 
 
 def wanted(study: Study, patterns: Sequence[str] | None, report: Path | None) -> list[Plan]:

@@ -87,29 +87,27 @@ class Study:
     :param name: the file's name without its ending
     :param folder: where the file lies; folders of regimes are relative to it
     :param title: heading of the report
-    :param text: what it is for, shown in the report
     :param budget: environment steps of each run
     :param evaluation: how runs are evaluated
     :param tasks: the tasks
     :param contenders: the algorithms
+    :param text: what it is for, shown in the report
     :param save_every: environment steps between models that are kept, None for the last only
     """
 
     name: str
     folder: Path
     title: str
-    text: str
     budget: int
     evaluation: Evaluation
     tasks: tuple[Task, ...]
     contenders: tuple[Contender, ...]
+    text: str = ""
     save_every: int | None = None
 
 
 def packaged_studies() -> dict[str, Path]:
-    """
-    :return: the files of the studies that come with the package, by name
-    """
+    """:return: the files of the studies that come with the package, by name"""
     return {path.stem: path for path in sorted(PACKAGED.glob("*.yml"))}
 
 
@@ -144,30 +142,20 @@ def _study(content: Any, path: Path) -> Study:
                   "algorithms": _mapping, "seeds": _seeds, "regime": _text},
         optional={"text": _text, "save_every": _positive},
     )  # fmt: skip
-    tasks = tuple(_task(name, task) for name, task in values["tasks"].items())
-    shared = {"seeds": values["seeds"], "regime": values["regime"]}
-    contenders = tuple(_contender(label, value, shared) for label, value in values["algorithms"].items())
-    for kind, names in (("tasks", [one.name for one in tasks]), ("algorithms", [one.label for one in contenders])):
-        _distinct(names, kind)
-    if values["evaluation"].every > values["budget"]:
-        raise StudyError(f"evaluation.every: {values['evaluation'].every} is more than the budget {values['budget']}")
-    return Study(
-        name=path.stem,
-        folder=path.parent,
-        title=values["title"],
-        text=values.get("text", ""),
-        budget=values["budget"],
-        evaluation=values["evaluation"],
-        tasks=tasks,
-        contenders=contenders,
-        save_every=values.get("save_every"),
-    )
+    shared = {key: values.pop(key) for key in ("seeds", "regime")}
+    values["tasks"] = tuple(_task(name, task) for name, task in values["tasks"].items())
+    values["contenders"] = tuple(_contender(label, value, shared) for label, value in values.pop("algorithms").items())
+    _distinct([task.name for task in values["tasks"]], "tasks")
+    _distinct([contender.label for contender in values["contenders"]], "algorithms")
+    study = Study(name=path.stem, folder=path.parent, **values)
+    if study.evaluation.every > study.budget:
+        raise StudyError(f"evaluation.every: {study.evaluation.every} is more than the budget {study.budget}")
+    return study
 
 
 def _evaluation(value: Any, where: str) -> Evaluation:
     values = _read(value, where, {"every": _positive, "episodes": _positive}, {"environments": _positive})
-    values.setdefault("environments", min(values["episodes"], _MOST_ENVIRONMENTS))
-    return Evaluation(**values)
+    return Evaluation(**{"environments": min(values["episodes"], _MOST_ENVIRONMENTS), **values})
 
 
 def _task(name: Any, value: Any) -> Task:
@@ -177,8 +165,7 @@ def _task(name: Any, value: Any) -> Task:
 
 
 def _contender(label: Any, value: Any, shared: Mapping[str, Any]) -> Contender:
-    optional: dict[str, Reader] = {"algo": _text, "seeds": _seeds, "regime": _text, "entry": _text}
-    optional["hyperparameters"] = _mapping
+    optional = {"algo": _text, "seeds": _seeds, "regime": _text, "entry": _text, "hyperparameters": _mapping}
     values = {} if value is None else _read(value, f"algorithms.{label}", {}, optional)
     return Contender(label=_text(label, "algorithms"), **{"algo": label, **shared, **values})
 
@@ -198,28 +185,20 @@ def _read(value: Any, where: str, required: Mapping[str, Reader], optional: Mapp
     return {key: readers[key](item, f"{prefix}{key}") for key, item in value.items()}
 
 
-def _mapping(value: Any, where: str) -> dict[Any, Any]:
-    if not isinstance(value, dict) or not value:
-        raise StudyError(f"{where}: expected a mapping of at least one key, got {value!r}")
-    return value
+def _reader(expected: str, accepts: Callable[[Any], bool]) -> Reader:
+    def read(value: Any, where: str) -> Any:
+        if not accepts(value):
+            raise StudyError(f"{where}: expected {expected}, got {value!r}")
+        return value
+
+    return read
 
 
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise StudyError(f"{where}: expected a text, got {value!r}")
-    return value
-
-
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise StudyError(f"{where}: expected a number, got {value!r}")
-    return float(value)
-
-
-def _positive(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise StudyError(f"{where}: expected a positive integer, got {value!r}")
-    return value
+_mapping = _reader("a mapping of at least one key", lambda value: isinstance(value, dict) and bool(value))
+_text = _reader("a text", lambda value: isinstance(value, str) and bool(value.strip()))
+# ``type``, since True and False are integers, too.
+_number = _reader("a number", lambda value: type(value) in (int, float))
+_positive = _reader("a positive integer", lambda value: type(value) is int and value > 0)
 
 
 def _seeds(value: Any, where: str) -> tuple[int, ...]:
@@ -232,10 +211,7 @@ def _seeds(value: Any, where: str) -> tuple[int, ...]:
 
 
 def folder_name(name: str) -> str:
-    """
-    :param name: of a task, or label of an algorithm
-    :return: the name of its folder
-    """
+    """The folder of a task of this name, or of an algorithm of this label."""
     return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("_.") or "_"
 
 

@@ -1,7 +1,5 @@
 """From the folders of finished runs to three small CSV files, all that a report needs."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from stable_baselines3.common.monitor import load_results
 
@@ -31,10 +30,14 @@ def extract(runs: Sequence[RunFolder]) -> dict[str, bytes]:
     records = [(run, record) for run in runs if (record := run.done()) is not None]
     return {
         RUNS: to_csv([_facts(run, record) for run, record in records]),
-        EVALUATIONS: to_csv([row for run, record in records for row in _evaluations(run, record)]),
-        TRAINING: to_csv([row for run, record in records for row in _training(run, record)]),
+        EVALUATIONS: _together([_evaluations(run, record) for run, record in records]),
+        TRAINING: _together([_training(run, record) for run, record in records]),
         SETTINGS: _settings(records),
     }
+
+
+def _together(tables: Sequence[pd.DataFrame]) -> bytes:
+    return to_csv(pd.concat(tables)) if tables else b""
 
 
 def _identity(run: RunFolder) -> dict[str, Any]:
@@ -62,28 +65,26 @@ def _facts(run: RunFolder, record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _evaluations(run: RunFolder, record: dict[str, Any]) -> list[dict[str, Any]]:
+def _evaluations(run: RunFolder, record: dict[str, Any]) -> pd.DataFrame:
     with np.load(run.path / record["zoo folder"] / "evaluations.npz") as file:
         found = dict(file)
-    # Time of training alone: how often one looks is no property of the algorithm.
-    seconds = [note["seconds"] - note["evaluation seconds"] for note in record["evaluations"]]
-    successes = found.get("successes")
-    return [
+    notes = pd.DataFrame(record["evaluations"])
+    return pd.DataFrame(
         {
             **_identity(run),
-            "steps": int(steps),
-            "training seconds": seconds[number],
-            "episodes": found["results"][number].size,
-            "return mean": found["results"][number].mean(),
-            "return std": found["results"][number].std(),
-            "length mean": found["ep_lengths"][number].mean(),
-            "success rate": math.nan if successes is None else successes[number].mean(),
+            "steps": found["timesteps"],
+            # Time of training alone: how often one looks is no property of the algorithm.
+            "training seconds": notes["seconds"] - notes["evaluation seconds"],
+            "episodes": found["results"].shape[1],
+            "return mean": found["results"].mean(axis=1),
+            "return std": found["results"].std(axis=1),
+            "length mean": found["ep_lengths"].mean(axis=1),
+            "success rate": found["successes"].mean(axis=1) if "successes" in found else math.nan,
         }
-        for number, steps in enumerate(found["timesteps"])
-    ]
+    )
 
 
-def _training(run: RunFolder, record: dict[str, Any]) -> list[dict[str, Any]]:
+def _training(run: RunFolder, record: dict[str, Any]) -> pd.DataFrame:
     """Means over the episodes that ended in each part of the budget."""
     folder = run.path / record["zoo folder"]
     episodes = load_results(str(folder))
@@ -91,18 +92,17 @@ def _training(run: RunFolder, record: dict[str, Any]) -> list[dict[str, Any]]:
     edges = np.linspace(0, run.plan.budget, BINS + 1)
     # The last vector step may pass the budget.
     part = np.clip(np.searchsorted(edges, steps_at_ends(episodes["l"].to_numpy(), cuts), side="left"), 1, BINS)
-    groups = episodes.groupby(np.asarray(part))
-    return [
+    parts = episodes.groupby(part)
+    return pd.DataFrame(
         {
             **_identity(run),
-            "steps": edges[number],
-            "episodes": len(group),
-            "return mean": group["r"].mean(),
-            "return std": group["r"].std(ddof=0),
-            "length mean": group["l"].mean(),
+            "steps": edges[np.unique(part)],
+            "episodes": parts.size(),
+            "return mean": parts["r"].mean(),
+            "return std": parts["r"].std(ddof=0),
+            "length mean": parts["l"].mean(),
         }
-        for number, group in groups
-    ]
+    )
 
 
 def steps_at_ends(lengths: NDArray[np.int64], cuts: Mapping[int, int]) -> NDArray[np.int64]:
@@ -130,23 +130,14 @@ def _settings(records: Sequence[tuple[RunFolder, dict[str, Any]]]) -> bytes:
         command = record["command"].replace(f"{run.path}/", "").replace(str(run.path), ".").partition(" ")[2]
         values = {**run.plan.kind_settings(), "command": f"python {command}"}
         settings.setdefault(run.plan.task, {}).setdefault(run.plan.label, values)
+    return json_bytes(settings)
+
+
+def json_bytes(settings: Mapping[str, Any]) -> bytes:
+    """Content of a JSON file of the settings by task and label; equal settings give equal bytes."""
     return (json.dumps(settings, indent=1, sort_keys=True) + "\n").encode()
 
 
-def to_csv(rows: Sequence[dict[str, Any]]) -> bytes:
-    """
-    :param rows: with the same columns each
-    :return: content of a CSV file; numbers have seven digits
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if rows:
-        writer.writerow(rows[0])
-    writer.writerows([[_cell(value) for value in row.values()] for row in rows])
-    return text.getvalue().encode()
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, (float, np.floating)):
-        return "" if math.isnan(value) else f"{value:.7g}"
-    return str(value)
+def to_csv(rows: Sequence[dict[str, Any]] | pd.DataFrame) -> bytes:
+    """Content of a CSV file of rows that have the same columns each; numbers have seven digits."""
+    return pd.DataFrame(rows).to_csv(index=False, float_format="%.7g").encode() if len(rows) else b""

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from sb3_qflex.studies.definition import Study, Task, folder_name
 from sb3_qflex.studies.extraction import BINS
 from sb3_qflex.studies.results import Curve, Results, RunResult, by_system
-from sb3_qflex.studies.statistics import Estimate, interquartile_mean
+from sb3_qflex.studies.statistics import interquartile_mean
 
 LEGEND_WIDTH = 170  # small letters across a figure, 8 of them for the line before each name
 
@@ -28,17 +28,13 @@ def draw_study(results: Results) -> dict[str, tuple[str, bytes]]:
     if varies_actions(results.study):
         pictures[""] = ("scale.png", _png(_draw_scale(results)))
     for task in results.study.tasks:
-        runs = results.of_task(task)
-        if runs:
+        if runs := results.of_task(task):
             pictures[task.name] = (f"{folder_name(task.name)}.png", _png(_draw_task(task, runs, results.systems)))
     return pictures
 
 
 def varies_actions(study: Study) -> bool:
-    """
-    :param study: a study
-    :return: whether its tasks are one environment with different numbers of actions
-    """
+    """Whether a study's tasks are one environment with different numbers of actions."""
     numbers = {task.actions for task in study.tasks}
     return len(numbers) == len(study.tasks) > 1 and None not in numbers and len({task.env for task in study.tasks}) == 1
 
@@ -53,14 +49,17 @@ def _draw_task(task: Task, runs: Mapping[str, list[RunResult]], systems: Mapping
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     (evaluation, training), (clock, last) = figure.subplots(2, 2)
     together = [run for found in runs.values() for run in found]
-    panel, compared = _last_panel(together), _most_runs(together)
+    panel, alike = _last_panel(together), by_system(together)
+    compared = max(alike, key=lambda system: len(alike[system]))
     for colour, (label, found) in zip(palette(len(runs)), runs.items(), strict=True):
         name = f"{label} (n = {len(found)})"
-        _draw_lines(evaluation, [_evaluations(run, "return mean") for run in found], colour, name)
+        curves = [run.evaluations for run in found]
+        _draw_lines(evaluation, [(one["steps"], one["return mean"]) for one in curves], colour, name)
         _draw_lines(training, [_training(run) for run in found], colour, name)
-        _draw_lines(clock, [_against_clock(run) for run in found if run.system == compared], colour, name)
+        timed = [run.evaluations for run in found if run.system == compared]
+        _draw_lines(clock, [(one["training seconds"] / 60, one["return mean"]) for one in timed], colour, name)
         if panel is not None:
-            _draw_lines(last, [_evaluations(run, panel[0]) for run in found], colour, name)
+            _draw_lines(last, [(one["steps"], one[panel[0]]) for one in curves], colour, name)
     evaluation.set(title="Evaluation", xlabel="environment steps", ylabel="return")
     training.set(title="Training episodes", xlabel="environment steps", ylabel="return")
     alone = f", system {systems[compared]} alone" if systems else ""
@@ -87,26 +86,10 @@ def _last_panel(runs: Sequence[RunResult]) -> tuple[str, str, str] | None:
     return ("length mean", "Length of evaluation episodes", "environment steps") if np.ptp(length) else None
 
 
-def _most_runs(runs: Sequence[RunResult]) -> str:
-    alike = by_system(runs)
-    return max(alike, key=lambda system: len(alike[system]))
-
-
 def palette(size: int) -> list[str]:
-    """
-    :param size: number of algorithms
-    :return: a colour for each of them: matplotlib's usual ones, or evenly along a colour map if there are more than ten
-    """
+    """So many colours: matplotlib's usual ones, or evenly along a colour map if there are more than ten."""
     colours = colormaps["tab10"](range(size)) if size <= 10 else colormaps["turbo"](np.linspace(0, 1, size))
     return [to_hex(colour) for colour in colours]
-
-
-def _evaluations(run: RunResult, column: str) -> _Line:
-    return run.evaluations["steps"], run.evaluations[column]
-
-
-def _against_clock(run: RunResult) -> _Line:
-    return run.evaluations["training seconds"] / 60, run.evaluations["return mean"]
 
 
 def _training(run: RunResult) -> _Line:
@@ -126,11 +109,8 @@ def _draw_lines(axes: Axes, lines: Sequence[_Line], colour: str, label: str) -> 
     for x, y in lines:
         axes.plot(x, y, color=colour, linewidth=0.6, alpha=0.5)
     points = min(len(x) for x, _ in lines)
+    x = np.mean([x[:points] for x, _ in lines], axis=0)
     estimate = interquartile_mean(np.stack([y[:points] for _, y in lines]))
-    _draw_estimate(axes, np.mean([x[:points] for x, _ in lines], axis=0), estimate, colour, label)
-
-
-def _draw_estimate(axes: Axes, x: Curve, estimate: Estimate, colour: str, label: str) -> None:
     axes.plot(x, estimate.value, color=colour, linewidth=2, label=label)
     if estimate.low is not None and estimate.high is not None:
         axes.fill_between(x, estimate.low, estimate.high, color=colour, alpha=0.2, linewidth=0)
@@ -141,10 +121,8 @@ def _draw_scale(results: Results) -> Figure:
     axes = figure.add_subplot()
     contenders = results.study.contenders
     for colour, contender in zip(palette(len(contenders)), contenders, strict=True):
-        found = [
-            (task.actions or 0, runs) for task in results.study.tasks if (runs := results.of(task, contender.label))
-        ]
-        if found:
+        runs = [(task.actions or 0, results.of(task, contender.label)) for task in results.study.tasks]
+        if found := [(actions, made) for actions, made in runs if made]:
             _draw_scale_line(axes, found, colour, contender.label)
     axes.set(xscale="log", xlabel="number of actions", ylabel="evaluation return at the end of the budget")
     axes.set_title(f"{results.study.budget:,} environment steps")

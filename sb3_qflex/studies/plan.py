@@ -57,15 +57,11 @@ class Plan:
         return self.task, self.label
 
     def settings(self) -> dict[str, Any]:
-        """
-        :return: everything that the outcome depends on, as JSON holds it
-        """
+        """:return: everything that the outcome depends on, as JSON holds it"""
         return json.loads(json.dumps(asdict(self)))
 
     def kind_settings(self) -> dict[str, Any]:
-        """
-        :return: the settings that all runs of its kind share
-        """
+        """:return: the settings that all runs of its kind share"""
         return {key: value for key, value in self.settings().items() if key not in ("task", "label", "seed")}
 
     def hyperparameter_file(self, folder: Path, checkpoint_seconds: int) -> str:
@@ -84,10 +80,7 @@ class Plan:
         return yaml.safe_dump({self.env: entry}, sort_keys=False)
 
     def command(self, folder: Path) -> list[str]:
-        """
-        :param folder: of the run
-        :return: RL Zoo's train command
-        """
+        """RL Zoo's train command for the run in a folder."""
         options: dict[str, Any] = {
             "--algo": self.algo,
             "--env": self.env,
@@ -109,11 +102,7 @@ class Plan:
 
 
 def differences(known: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
-    """
-    :param known: settings of a run that was made
-    :param ours: settings of a run that is planned
-    :return: what differs, in words; empty if nothing does
-    """
+    """What differs in the settings of a run that was made and of a planned one, in words; empty if nothing does."""
     return "; ".join(
         f"{key}: {known.get(key)!r} there, {ours.get(key)!r} now"
         for key in {**ours, **known}
@@ -128,7 +117,18 @@ def plan_runs(study: Study) -> list[Plan]:
     :raises StudyError: if there are no hyperparameters for a run
     """
     runs = [
-        _plan(study, task, contender, seed)
+        Plan(
+            task=task.name,
+            label=contender.label,
+            algo=contender.algo,
+            env=task.env,
+            env_kwargs=task.env_kwargs,
+            seed=seed,
+            budget=study.budget,
+            evaluation=study.evaluation,
+            hyperparameters=_hyperparameters(study, task, contender),
+            save_every=study.save_every,
+        )
         for task in study.tasks
         for contender in study.contenders
         for seed in contender.seeds
@@ -136,20 +136,9 @@ def plan_runs(study: Study) -> list[Plan]:
     return sorted(runs, key=lambda run: run.seed)
 
 
-def _plan(study: Study, task: Task, contender: Contender, seed: int) -> Plan:
+def _hyperparameters(study: Study, task: Task, contender: Contender) -> dict[str, Any]:
     values = {**_entry(study, task, contender), **task.hyperparameters, **contender.hyperparameters}
-    return Plan(
-        task=task.name,
-        label=contender.label,
-        algo=contender.algo,
-        env=task.env,
-        env_kwargs=task.env_kwargs,
-        seed=seed,
-        budget=study.budget,
-        evaluation=study.evaluation,
-        hyperparameters={key: value for key, value in values.items() if value is not None},
-        save_every=study.save_every,
-    )
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _entry(study: Study, task: Task, contender: Contender) -> dict[str, Any]:

@@ -23,9 +23,9 @@ def cluster_cores() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
-class RayExecution:
+class RayExecution(Execution):
     """
-    A run as a task of one core, submitted by the construction; Ray ends it with this process.
+    The same as a task of one core, submitted by the construction; Ray ends it with this process.
 
     :param run: the run
     :param runner: what else to record
@@ -36,18 +36,10 @@ class RayExecution:
         self._outcome = ray.remote(num_cpus=1, max_retries=0)(_execute).remote(run, {**runner, "queue": "ray"})
 
     def over(self) -> bool:
-        """
-        :return: whether the task has ended
-        """
         finished, _ = ray.wait([self._outcome], timeout=0)
         return bool(finished)
 
     def conclude(self) -> str:
-        """
-        Wait for the end.
-
-        :return: what went wrong, or an empty text
-        """
         try:
             return ray.get(self._outcome)
         except RayError as error:

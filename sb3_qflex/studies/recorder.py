@@ -12,7 +12,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_qflex.speed.loop_timer import METHODS, PARTS, Stopwatch
-from sb3_qflex.studies.files import write_json
+from sb3_qflex.studies.run_folder import write_json
 
 #: Seconds between two notes of progress.
 _PAUSE = 2.0
@@ -75,11 +75,10 @@ class RunRecorder(BaseCallback):
             self._cpu_began += time.process_time() - cpu_began
 
     def measured_so_far(self) -> dict[str, Any]:
-        """
-        :return: for :meth:`go_on_from`
-        """
+        """:return: for :meth:`go_on_from`"""
         return {
-            "seconds": self._elapsed(),
+            "training seconds": self._elapsed(),
+            # Of this process alone: what it would have taken on a machine of its own, if environments are stepped here.
             "cpu seconds": time.process_time() - self._cpu_began,
             "parts": dict(self._stopwatch.seconds),
             "evaluations": self._evaluations,
@@ -87,12 +86,8 @@ class RunRecorder(BaseCallback):
         }
 
     def go_on_from(self, measured: dict[str, Any]) -> None:
-        """
-        Count on from where an earlier process of the run was.
-
-        :param measured: what its :meth:`measured_so_far` gave
-        """
-        self._began = self._stopwatch.clock() - measured["seconds"]
+        """Count on from the :meth:`measured_so_far` of an earlier process of the run."""
+        self._began = self._stopwatch.clock() - measured["training seconds"]
         self._cpu_began = time.process_time() - measured["cpu seconds"]
         self._stopwatch.seconds.update(measured["parts"])
         self._evaluations[:] = measured["evaluations"]
@@ -116,19 +111,15 @@ class RunRecorder(BaseCallback):
         # RL Zoo calls this again after ``learn``, and also where training never began.
         if self._began is None or (self._folder / "measured.json").exists():
             return
-        seconds = self._elapsed()
+        measured = self.measured_so_far()
         self._stopwatch.release()
-        parts = {part: self._stopwatch.seconds[part] for part in (*PARTS[:-1], "evaluation")}
-        measured: dict[str, Any] = {
+        timed = measured.pop("parts")
+        parts = {part: timed.get(part, 0.0) for part in (*PARTS[:-1], "evaluation")}
+        measured |= {
             "steps": self.num_timesteps,
             "environments": self.model.n_envs,
             "updates": int(getattr(self.model, "_n_updates", 0)),
-            "training seconds": seconds,
-            # Of this process alone: what it would have taken on a machine of its own, if environments are stepped here.
-            "cpu seconds": time.process_time() - self._cpu_began,
-            "time split": {**parts, "other": seconds - sum(parts.values())},
-            "evaluations": self._evaluations,
-            "episodes cut at": self._cut_at,
+            "time split": {**parts, "other": measured["training seconds"] - sum(parts.values())},
         }
         write_json(self._folder / "measured.json", measured)
 
@@ -146,20 +137,14 @@ def _methods(model: Any) -> list[tuple[str, Any, str]]:
     Parts, owners and names of the methods to time. The algorithm's own are timed on its class: what is set on the
     model itself would be saved with it.
     """
+    if isinstance(model, OnPolicyAlgorithm):
+        update = ("update", type(model), METHODS["update"])
+        return [("acting", model.policy, "forward"), ("buffer", model.rollout_buffer, "add"), update]
     if isinstance(model, OffPolicyAlgorithm):
         return [(part, type(model), method) for part, method in METHODS.items()]
-    if isinstance(model, OnPolicyAlgorithm):
-        return [
-            ("acting", model.policy, "forward"),
-            ("buffer", model.rollout_buffer, "add"),
-            ("update", type(model), METHODS["update"]),
-        ]
     return []
 
 
 def all_callbacks(callback: BaseCallback) -> list[BaseCallback]:
-    """
-    :param callback: what ``learn`` was given, as its locals have it
-    :return: the callbacks in it
-    """
+    """The callbacks in what ``learn`` was given, as its locals have it."""
     return callback.callbacks if isinstance(callback, CallbackList) else [callback]

@@ -5,9 +5,8 @@ from pathlib import Path
 from sb3_qflex.common.outputs import OutputFolder
 from sb3_qflex.studies.definition import Study, StudyError
 from sb3_qflex.studies.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING, extract
-from sb3_qflex.studies.joining import join
 from sb3_qflex.studies.plan import plan_runs
-from sb3_qflex.studies.results import read_results
+from sb3_qflex.studies.results import join, read_results
 from sb3_qflex.studies.run_folder import RunFolder
 
 REPORT = "report.md"

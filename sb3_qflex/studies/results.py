@@ -1,19 +1,24 @@
-"""The small CSV files of a study, read back for its report."""
+"""The small CSV files of a study, read back for its report, and joined where runs were made at different times."""
 
 import csv
 import io
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sb3_qflex.studies.definition import Study, StudyError, Task
-from sb3_qflex.studies.extraction import EVALUATIONS, RUNS, TRAINING
-from sb3_qflex.studies.plan import plan_runs
+from sb3_qflex.studies.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING, json_bytes, to_csv
+from sb3_qflex.studies.plan import Plan, differences, plan_runs
 
 Curve = NDArray[np.float64]
+_Key = tuple[str, str, str]
+_NO_EPISODES = {name: np.empty(0) for name in ("steps", "episodes", "return mean", "return std", "length mean")}
 #: Part of the budget at its end over which "final" returns are averaged.
 _LAST = 0.1
 
@@ -50,43 +55,28 @@ class RunResult:
         return self.facts["system"]
 
     def number(self, fact: str) -> float:
-        """
-        :param fact: column of ``runs.csv``
-        :return: its value, NaN if unknown
-        """
+        """The value in a column of ``runs.csv``, NaN if unknown."""
         return float(self.facts.get(fact) or "nan")
 
     def final(self, column: str) -> float:
-        """
-        :param column: of the evaluations
-        :return: mean over the evaluations of the last tenth of the budget, or the last one
-        """
+        """Mean of a column over the evaluations of the last tenth of the budget, or the last one."""
         steps = self.evaluations["steps"]
         last = steps > min((1 - _LAST) * self.budget, steps[-1] - 1)
         return float(self.evaluations[column][last].mean())
 
     def final_training(self) -> float:
-        """
-        :return: mean return of the training episodes that ended in the last tenth of the budget, NaN without any
-        """
+        """Mean return of the training episodes that ended in the last tenth of the budget, NaN without any."""
         last = self.training["steps"] > (1 - _LAST) * self.budget
         weights = self.training["episodes"][last]
         return float(np.average(self.training["return mean"][last], weights=weights)) if last.any() else math.nan
 
     def area(self) -> float:
-        """
-        :return: mean of the evaluation return over the steps from the first evaluation to the last
-        """
+        """Mean of the evaluation return over the steps from the first evaluation to the last."""
         steps, returns = self.evaluations["steps"], self.evaluations["return mean"]
-        if len(steps) == 1:
-            return float(returns[0])
-        return float(np.trapezoid(returns, steps) / (steps[-1] - steps[0]))
+        return float(np.trapezoid(returns, steps) / np.ptp(steps) if len(steps) > 1 else returns[0])
 
     def steps_to(self, threshold: float) -> float:
-        """
-        :param threshold: an evaluation return
-        :return: environment steps at the first evaluation that reached it, infinite if none did
-        """
+        """Environment steps at the first evaluation that reached a return, infinite if none did."""
         reached = self.evaluations["return mean"] >= threshold
         return float(self.evaluations["steps"][reached][0]) if reached.any() else math.inf
 
@@ -113,19 +103,12 @@ class Results:
         return {system: str(number) for number, system in enumerate(systems, 1)} if len(systems) > 1 else {}
 
     def of_task(self, task: Task) -> dict[str, list[RunResult]]:
-        """
-        :param task: a task of the study
-        :return: its finished runs by label, in the study's order
-        """
+        """The finished runs of a task by label, in the study's order."""
         runs = {contender.label: self.of(task, contender.label) for contender in self.study.contenders}
         return {label: found for label, found in runs.items() if found}
 
     def of(self, task: Task, label: str) -> list[RunResult]:
-        """
-        :param task: a task of the study
-        :param label: of an algorithm
-        :return: finished runs
-        """
+        """The finished runs of an algorithm on a task."""
         return [run for run in self.runs if run.task == task.name and run.label == label]
 
 
@@ -140,7 +123,7 @@ def read_results(study: Study, files: Mapping[str, bytes]) -> Results:
     planned = {(plan.task, plan.label, str(plan.seed)): plan.name for plan in plan_runs(study)}
     runs = []
     for facts in csv_rows(files[RUNS]):
-        key = run_key(facts)
+        key = _key(facts)
         if key not in planned:
             raise StudyError(f"{RUNS}: {'/'.join(key)} is no run of the study {study.name}")
         if int(facts["budget"]) != study.budget:
@@ -154,42 +137,81 @@ def read_results(study: Study, files: Mapping[str, bytes]) -> Results:
 
 
 def by_system(runs: Sequence[RunResult]) -> dict[str, list[RunResult]]:
-    """
-    :param runs: of any algorithms
-    :return: those whose times compare with each other, by system
-    """
+    """Runs whose times compare with each other, by system."""
     return {system: [run for run in runs if run.system == system] for system in sorted({run.system for run in runs})}
 
 
-_Key = tuple[str, str, str]
-_NO_EPISODES = {name: np.empty(0) for name in ("steps", "episodes", "return mean", "return std", "length mean")}
+def join(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> dict[str, bytes]:
+    """
+    :param old: data of a report, by file name
+    :param new: data of other runs of the same study; where both have a run, this one counts
+    :return: data of all runs, sorted by task, label and seed
+    :raises StudyError: if runs of one task and algorithm were made with different settings
+    """
+    replaced = {_key(row) for row in csv_rows(new[RUNS])}
+    joined = {}
+    for name in (RUNS, EVALUATIONS, TRAINING):
+        rows = [row for row in csv_rows(old[name]) if _key(row) not in replaced] + csv_rows(new[name])
+        # The sort is stable: the rows of one run keep their order.
+        joined[name] = to_csv(sorted(rows, key=lambda row: (row["task"], row["label"], int(row["seed"]))))
+    joined[SETTINGS] = _joined_settings(old[SETTINGS], new[SETTINGS])
+    return joined
+
+
+def _joined_settings(old: bytes, new: bytes) -> bytes:
+    settings: dict[str, dict[str, Any]] = json.loads(old)
+    for task, labels in json.loads(new).items():
+        known = settings.setdefault(task, {})
+        for label, values in labels.items():
+            _same(known.get(label, values), values, f"{task}/{label}")
+            known.setdefault(label, values)
+    return json_bytes(settings)
+
+
+def _same(known: Mapping[str, Any], values: Mapping[str, Any], name: str) -> None:
+    # The command has the run's seed in it.
+    there, here = ({key: value for key, value in one.items() if key != "command"} for one in (known, values))
+    if different := differences(there, here):
+        raise StudyError(
+            f"{name}: the report has runs with other settings ({different}). Choose another folder with "
+            "--out, or remove the old results."
+        )
+
+
+def reported(folder: Path, plans: list[Plan]) -> set[str]:
+    """
+    :param folder: of a report
+    :param plans: runs of its study
+    :return: names of the runs that the report has
+    :raises StudyError: if there is no report, or it was made with other settings
+    """
+    try:
+        rows, settings = csv_rows((folder / RUNS).read_bytes()), json.loads((folder / SETTINGS).read_bytes())
+    except FileNotFoundError as error:
+        raise StudyError(f"{folder} has no report of a study: {error.filename} is missing") from error
+    known = {_key(row) for row in rows}
+    found = [plan for plan in plans if (plan.task, plan.label, str(plan.seed)) in known]
+    for plan in found:
+        _same(settings[plan.task][plan.label], plan.kind_settings(), plan.name)
+    return {plan.name for plan in found}
 
 
 def csv_rows(content: bytes) -> list[dict[str, str]]:
-    """
-    :param content: of one of the CSV files
-    :return: its rows
-    """
+    """The rows of one of the CSV files."""
     return list(csv.DictReader(io.StringIO(content.decode())))
 
 
-def run_key(row: Mapping[str, str]) -> _Key:
-    """
-    :param row: of one of the CSV files
-    :return: task, label and seed of the run that it belongs to
-    """
+def _key(row: Mapping[str, str]) -> _Key:
+    """Task, label and seed of the run that a row belongs to."""
     return row["task"], row["label"], row["seed"]
 
 
 def _grouped(content: bytes) -> dict[_Key, dict[str, Curve]]:
     groups: dict[_Key, list[dict[str, str]]] = {}
     for row in csv_rows(content):
-        groups.setdefault(run_key(row), []).append(row)
-    return {
-        key: {
-            name: np.array([float(row[name] or "nan") for row in rows])
-            for name in rows[0]
-            if name not in ("task", "label", "seed")
-        }
-        for key, rows in groups.items()
-    }
+        groups.setdefault(_key(row), []).append(row)
+    return {key: {name: _numbers(rows, name) for name in list(rows[0])[len(key) :]} for key, rows in groups.items()}
+
+
+def _numbers(rows: Sequence[Mapping[str, str]], name: str) -> Curve:
+    return np.array([float(row[name] or "nan") for row in rows])

@@ -1,6 +1,8 @@
 """Checkpoints of a run in progress: its command, started again, goes on from the last one.
 
-A checkpoint is written aside and appears by a rename, so that one is whole whatever kills the process.
+A checkpoint is written aside and appears by a rename, so that one is whole whatever kills the process. It is for any
+algorithm of SB3, unlike :mod:`sb3_qflex.checkpoint`, and put back in place: RL Zoo builds the model anew with the same
+settings and calls ``learn``.
 """
 
 import pickle
@@ -10,25 +12,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.save_util import load_from_zip_file, recursive_setattr
+from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_qflex.checkpoint.environments import EnvironmentStates, get_states, restore_statistics, set_states
+from sb3_qflex.checkpoint.randomness import get_random_states, set_random_states
+from sb3_qflex.checkpoint.streams import cut_streams
+from sb3_qflex.common.off_policy import OffPolicyBase
 from sb3_qflex.common.persistence import sync
 from sb3_qflex.studies.definition import StudyError
 from sb3_qflex.studies.recorder import RunRecorder, all_callbacks
 from sb3_qflex.studies.run_folder import CHECKPOINTS
-from sb3_qflex.studies.training_state import go_on, restore_training, save_training, states_if_savable
+from sb3_qflex.vec_env.errors import NotSavableError
 
-_CALLBACKS, _KEPT, _WRITING, _STEPS = "callbacks.pkl", "kept", ".writing", "steps-"
+_KEPT, _WRITING, _STEPS = "kept", ".writing", "steps-"
+_MODEL, _REPLAY, _STATE, _NORMALIZATION = "model.zip", "replay.pkl", "state.pkl", "vecnormalize.pkl"
 #: Files of RL Zoo's folder that training adds to.
 _ADDED_TO = ("*monitor.csv", "rl_model_*")
+#: Attributes of SB3's algorithms that change while they learn, beside networks, optimizers and replay data.
+_PROGRESS = (
+    "num_timesteps", "_n_updates", "_episode_num", "_last_obs", "_last_original_obs", "_last_episode_starts",
+    "ep_info_buffer", "ep_success_buffer", "action_noise",
+)  # fmt: skip
+#: The same of SB3's EvalCallback.
 _EVALUATION = (
-    "best_mean_reward",
-    "last_mean_reward",
-    "evaluations_timesteps",
-    "evaluations_results",
-    "evaluations_length",
-    "evaluations_successes",
-)
+    "best_mean_reward", "last_mean_reward",
+    "evaluations_timesteps", "evaluations_results", "evaluations_length", "evaluations_successes",
+)  # fmt: skip
 
 
 class RunCheckpoint(BaseCallback):
@@ -79,14 +92,27 @@ class RunCheckpoint(BaseCallback):
     def _recorder(self) -> RunRecorder:
         return next(one for one in self._callbacks() if isinstance(one, RunRecorder))
 
+    def _zoo_folder(self) -> Path:
+        evaluation = next(one for one in self._callbacks() if isinstance(one, EvalCallback))
+        assert evaluation.log_path is not None
+        return Path(evaluation.log_path).parent
+
     def _save(self) -> None:
         new = self._folder / _WRITING
         shutil.rmtree(new, ignore_errors=True)
         (new / _KEPT).mkdir(parents=True)
+        _save_training(self.model, new)
         # Where they do not pickle, they do not at the next checkpoint either.
-        self._environments = save_training(self.model, new, self._environments)
-        (new / _CALLBACKS).write_bytes(pickle.dumps([_state(one) for one in self._callbacks()]))
-        for file in self._added_to():
+        states = _states(self.training_env) if self._environments else None
+        self._environments = states is not None
+        state = {
+            "random": get_random_states(self.model.action_space),
+            "model": self.model.training_state() if isinstance(self.model, OffPolicyBase) else None,
+            "environments": states,
+            "callbacks": [_state(one) for one in self._callbacks()],
+        }
+        (new / _STATE).write_bytes(pickle.dumps(state))
+        for file in [file for pattern in _ADDED_TO for file in self._zoo_folder().glob(pattern)]:
             shutil.copy2(file, new / _KEPT)
         for path in (*new.rglob("*"), new):
             sync(path)
@@ -97,10 +123,18 @@ class RunCheckpoint(BaseCallback):
             shutil.rmtree(path)
 
     def _restore(self, found: Path) -> None:
-        went_on = restore_training(self.model, found)
-        states = pickle.loads((found / _CALLBACKS).read_bytes())
-        for callback, state in zip(self._callbacks(), states, strict=True):
-            _put_back(callback, state, (self.model.seed or 0) + self.model.num_timesteps)
+        _restore_training(self.model, found)
+        state = pickle.loads((found / _STATE).read_bytes())
+        # Not with the episodes that the run began with, where environments do not go on.
+        seed = (self.model.seed or 0) + self.model.num_timesteps
+        went_on = _go_on(self.training_env, state["environments"], seed)
+        if not went_on:
+            _start_episodes(self.model, self.training_env)
+        if isinstance(self.model, OffPolicyBase):
+            self.model.restore_training_state(state["model"])
+        set_random_states(self.model.action_space, state["random"])
+        for callback, its_state in zip(self._callbacks(), state["callbacks"], strict=True):
+            _put_back(callback, its_state, seed)
         if not went_on:
             self._recorder().note_cut()
         for file in (found / _KEPT).iterdir():
@@ -108,34 +142,70 @@ class RunCheckpoint(BaseCallback):
             prefix = _before(self.model.num_timesteps) if file.name.endswith("monitor.csv") else ""
             shutil.copy2(file, self._zoo_folder() / f"{prefix}{file.name}")
 
-    def _added_to(self) -> list[Path]:
-        return [file for pattern in _ADDED_TO for file in self._zoo_folder().glob(pattern)]
-
-    def _zoo_folder(self) -> Path:
-        evaluation = next(one for one in self._callbacks() if isinstance(one, EvalCallback))
-        assert evaluation.log_path is not None
-        return Path(evaluation.log_path).parent
-
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """
-    :param folder: of the checkpoints
-    :return: the last whole one, None if there is none
-    """
+    """The last whole checkpoint in a folder, None if there is none."""
     return max(folder.glob(f"{_STEPS}*"), default=None)
 
 
 def monitors_before(zoo_folder: Path, steps: int) -> list[Path]:
-    """
-    :param zoo_folder: of a run that went on from its checkpoint at ``steps``
-    :param steps: environment steps
-    :return: the monitor files whose episodes ended before it
-    """
+    """Monitor files whose episodes ended before a run went on from its checkpoint at so many steps."""
     return [file for file in zoo_folder.glob("*monitor.csv") if _before(steps) in file.name]
 
 
 def _before(steps: int) -> str:
     return f"{steps:012d}."
+
+
+def _save_training(model: BaseAlgorithm, folder: Path) -> None:
+    model.save(folder / _MODEL)
+    if isinstance(model, OffPolicyAlgorithm):
+        model.save_replay_buffer(folder / _REPLAY)
+    if (normalization := model.get_vec_normalize_env()) is not None:
+        normalization.save(str(folder / _NORMALIZATION))
+
+
+def _restore_training(model: BaseAlgorithm, folder: Path) -> None:
+    assert model.env is not None
+    data, parameters, variables = load_from_zip_file(folder / _MODEL, device=model.device)
+    assert data is not None
+    model.set_parameters(parameters, exact_match=True, device=model.device)
+    for name, value in (variables or {}).items():
+        recursive_setattr(model, f"{name}.data", value.data)
+    for name in data.keys() & set(_PROGRESS):
+        setattr(model, name, data[name])
+    if isinstance(model, OffPolicyAlgorithm):
+        model.load_replay_buffer(folder / _REPLAY, truncate_last_traj=False)
+    statistics = folder / _NORMALIZATION
+    restore_statistics(model.env, statistics.read_bytes() if statistics.exists() else None)
+
+
+def _start_episodes(model: BaseAlgorithm, env: VecEnv) -> None:
+    """In environments that do not go on; the streams of the replay data are cut there."""
+    model._last_obs = env.reset()  # type: ignore[assignment]
+    model._last_episode_starts[:] = True  # type: ignore[index]
+    if model._vec_normalize_env is not None:
+        model._last_original_obs = model._vec_normalize_env.get_original_obs()
+    if isinstance(model, OffPolicyAlgorithm) and model.replay_buffer is not None:
+        cut_streams(model.replay_buffer)
+
+
+def _states(env: VecEnv) -> EnvironmentStates | None:
+    """The states of environments; None if they do not pickle."""
+    try:
+        return get_states(env)
+    except NotSavableError:
+        return None
+
+
+def _go_on(env: VecEnv, states: EnvironmentStates | None, seed: int) -> bool:
+    """Put environments where they were, or seed their episodes to come where there are no states."""
+    if states is None:
+        env.seed(seed % 2**32)
+        return False
+    env.reset()  # takes the seeds that wait for it, which would come after the states
+    set_states(env, states)
+    return True
 
 
 def _state(callback: BaseCallback) -> dict[str, Any]:
@@ -144,7 +214,7 @@ def _state(callback: BaseCallback) -> dict[str, Any]:
         state["measured"] = callback.measured_so_far()
     if isinstance(callback, EvalCallback):
         state["evaluation"] = {name: getattr(callback, name) for name in _EVALUATION}
-        state["environments"] = states_if_savable(callback.eval_env)
+        state["environments"] = _states(callback.eval_env)
     return state
 
 
@@ -158,4 +228,4 @@ def _put_back(callback: BaseCallback, state: dict[str, Any], seed: int) -> None:
         vars(callback).update(state["evaluation"])
         # Before the first evaluation the seeds of its environments still wait for their reset.
         if callback.evaluations_timesteps:
-            go_on(callback.eval_env, state["environments"], seed)
+            _go_on(callback.eval_env, state["environments"], seed)

@@ -4,6 +4,7 @@
 or is made anew from its seed where there is none.
 """
 
+import json
 import shlex
 import shutil
 import time
@@ -14,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from sb3_qflex.common.persistence import write_atomically
 from sb3_qflex.studies.definition import StudyError
-from sb3_qflex.studies.files import read_json, write_json, write_whole
 from sb3_qflex.studies.plan import Plan, differences
 
 DONE = "done.json"
@@ -57,30 +58,22 @@ class RunFolder:
         :return: the record of a finished run, None of an unfinished one
         :raises StudyError: if the folder holds a run with other settings
         """
-        for name in (DONE, _BEGUN):
-            known = read_json(self.path / name)
-            if known is not None:
-                self._same_settings(known["settings"])
-        return read_json(self.path / DONE)
-
-    def _same_settings(self, known: dict[str, Any]) -> None:
-        if different := differences(known, self.plan.settings()):
-            raise StudyError(
-                f"{self.path} holds a run with other settings ({different}). "
-                "Choose another folder with --out, or move that run away."
-            )
+        done, begun = (read_json(self.path / name) for name in (DONE, _BEGUN))
+        for known in (done, begun):
+            if known and (different := differences(known["settings"], self.plan.settings())):
+                raise StudyError(
+                    f"{self.path} holds a run with other settings ({different}). "
+                    "Choose another folder with --out, or move that run away."
+                )
+        return done
 
     def steps_done(self) -> int:
-        """
-        :return: environment steps that the running or finished process noted last
-        """
+        """:return: environment steps that the running or finished process noted last"""
         progress = read_json(self.path / _PROGRESS)
-        return 0 if progress is None else int(progress["steps"])
+        return int(progress["steps"]) if progress else 0
 
     def seconds_per_step(self) -> float | None:
-        """
-        :return: of the running process so far, None before its first steps
-        """
+        """:return: of the running process so far, None before its first steps"""
         progress = read_json(self.path / _PROGRESS)
         return progress["seconds"] / progress["steps"] if progress and progress["steps"] else None
 
@@ -94,10 +87,11 @@ class RunFolder:
         for name in (_PROGRESS, _MEASURED):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / _ZOO, ignore_errors=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         begun = [*(earlier["begun"] if earlier else []), _now()]
         write_json(self.path / _BEGUN, {"settings": self.plan.settings(), "begun": begun})
         entry = self.plan.hyperparameter_file(self.path, self.checkpoint_seconds)
-        write_whole(self.path / "hyperparameters.yml", entry.encode())
+        (self.path / "hyperparameters.yml").write_text(entry)
         return self.plan.command(self.path)
 
     def finish(self, command: list[str], began: float, made_with: dict[str, Any]) -> None:
@@ -116,13 +110,12 @@ class RunFolder:
         folder = self._zoo_folder()
         # The best of noisy evaluations is no result of a study, and as large as the model.
         (folder / "best_model.zip").unlink(missing_ok=True)
-        begun = read_json(self.path / _BEGUN)["begun"]
         record = {
             "settings": self.plan.settings(),
             "command": shlex.join(command),
             "zoo folder": str(folder.relative_to(self.path)),
             # More than one: earlier processes were killed; the last went on from a checkpoint, or began anew.
-            "begun": begun,
+            "begun": read_json(self.path / _BEGUN)["begun"],
             "finished": _now(),
             "seconds": seconds,
             **measured,
@@ -139,6 +132,20 @@ class RunFolder:
             if not len(evaluations["timesteps"]):
                 raise IncompleteRunError(f"{self.path}: no evaluation was made; see {self.log}")
         return folders[0]
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Replace a JSON file in one step: it is there whole or not at all."""
+    content = (json.dumps(data, indent=1) + "\n").encode()
+    write_atomically(path, lambda file: file.write(content), "json")
+
+
+def read_json(path: Path) -> Any:
+    """The data of a JSON file, None if there is no such file."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
 
 
 def _now() -> str:

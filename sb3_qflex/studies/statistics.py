@@ -1,7 +1,6 @@
 """Interquartile means, bootstrap intervals and probabilities of improvement, by rliable with a fixed seed."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,17 +32,6 @@ class Estimate:
     runs: int
 
 
-@contextmanager
-def _fixed_seed() -> Iterator[None]:
-    """rliable draws from NumPy's global generator, whatever ``random_state`` it is given."""
-    state = np.random.get_state()
-    np.random.seed(_SEED)
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
-
-
 def interquartile_mean(scores: Sequence[float] | Values) -> Estimate:
     """
     The mean without the lowest and highest quarter of the runs, with its 95 % stratified bootstrap interval.
@@ -71,8 +59,7 @@ def improvement(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
     :return: probability that a run of the first kind has a higher score than one of the second
     """
     columns = [np.asarray(scores, dtype=float).reshape(-1, 1) for scores in (ours, theirs)]
-    fewest = min(columns, key=len)
-    return _estimate(_share_of_pairs, columns, fewest[:, 0])
+    return _estimate(_share_of_pairs, columns, min(columns, key=len)[:, 0])
 
 
 def _share_of_pairs(ours: Values, theirs: Values) -> Values:
@@ -82,17 +69,18 @@ def _share_of_pairs(ours: Values, theirs: Values) -> Values:
 
 
 def _estimate(function: Callable[..., Values], columns: list[Values], like: Values) -> Estimate:
-    """
-    :param function: of the columns, gives shape (points,)
-    :param columns: one or two arrays for rliable
-    :param like: shape (runs, ...), for the number of runs and the shape of the result
-    """
+    """Of one or two columns as rliable has them; ``like`` gives the number of runs and the shape of the result."""
     shape = like.shape[1:]
     value = function(*columns).reshape(shape)
     if len(like) < FEWEST_RUNS:
         return Estimate(value, None, None, len(like))
     scores = columns[0] if len(columns) == 1 else columns
-    with _fixed_seed():
+    # rliable draws from NumPy's global generator, whatever ``random_state`` it is given.
+    state = np.random.get_state()
+    np.random.seed(_SEED)
+    try:
         _, intervals = get_interval_estimates({"": scores}, function, reps=_RESAMPLES)
+    finally:
+        np.random.set_state(state)
     low, high = (end.reshape(shape) for end in intervals[""])
     return Estimate(value, low, high, len(like))

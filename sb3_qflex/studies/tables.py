@@ -1,7 +1,7 @@
 """The report of a study as Markdown."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -22,6 +22,11 @@ _READING = (
     "training process with evaluations, whatever else the machine did."
 )
 
+_SYSTEMS = (
+    "Runs were made under {} systems, numbered below, so maybe on machines of different speed.\n"
+    "Times are given for each of them, its number in brackets; curves against time are of the runs under one alone."
+)
+
 
 def to_markdown(results: Results, figures: Mapping[str, str]) -> str:
     """
@@ -29,18 +34,19 @@ def to_markdown(results: Results, figures: Mapping[str, str]) -> str:
     :param figures: file names by task, and under "" that of the figure over all tasks
     :return: the report
     """
-    study = results.study
-    parts = [f"# {study.title}"]
-    if study.text:
-        parts.append(study.text)
-    systems = results.systems
-    parts += [_how_made(study), _READING, *_different_systems(systems), *_missing(results)]
+    study, systems = results.study, results.systems
+    parts = [f"# {study.title}", *([study.text] if study.text else [])]
+    parts += [_how_made(study), _READING]
+    if systems:
+        parts.append(_SYSTEMS.format(len(systems)))
+    if results.missing:
+        total = len(results.missing) + len(results.runs)
+        parts.append(f"**{len(results.missing)} of {total} runs are missing:** {', '.join(results.missing)}.")
     if "" in figures:
-        parts += [f"## Return against the number of actions\n\n![{study.title}]({figures['']})", _seeds_of(results)]
-        parts.append(_scale_table(results))
+        parts += [f"## Return against the number of actions\n\n![{study.title}]({figures['']})"]
+        parts += [_seeds_of(results), _scale_table(results)]
     for task in study.tasks:
-        runs = results.of_task(task)
-        if runs:
+        if runs := results.of_task(task):
             parts += _task_section(task, runs, figures[task.name], systems)
     parts += ["## Made with", _made_with(results.runs, systems)]
     return "\n\n".join(parts) + "\n"
@@ -56,39 +62,21 @@ def _how_made(study: Study) -> str:
     )
 
 
-def _different_systems(systems: Mapping[str, str]) -> list[str]:
-    if not systems:
-        return []
-    return [
-        f"Runs were made under {len(systems)} systems, numbered below, so maybe on machines of different speed.\n"
-        "Times are given for each of them, its number in brackets; curves against time are of the runs under one alone."
-    ]
-
-
-def _missing(results: Results) -> list[str]:
-    if not results.missing:
-        return []
-    total = len(results.missing) + len(results.runs)
-    return [f"**{len(results.missing)} of {total} runs are missing:** {', '.join(results.missing)}."]
-
-
 def _task_section(
     task: Task, runs: Mapping[str, list[RunResult]], figure: str, systems: Mapping[str, str]
 ) -> list[str]:
     actions = f", {task.actions} actions" if task.actions is not None else ""
     parts = [f"## {task.name}: `{task.env}`{actions}", f"![Learning curves of {task.name}]({figure})", _seeds(runs)]
-    parts += [_result_table(task, runs, systems), *_no_training_return(runs)]
+    parts.append(_result_table(task, runs, systems))
+    if any(math.isnan(run.final_training()) for found in runs.values() for run in found):
+        # Environments that started together and never end early all end in the same vector step.
+        parts.append("Where *training* is empty, no training episode ended in the last tenth of the budget.")
     if len(runs) > 1:
         parts.append(_improvement_table(runs))
     if task.paper:
         parts.append(f"**What the paper's figures show.** {task.paper.strip()}")
-    return [
-        *parts,
-        "Every run:",
-        _run_table(runs, systems),
-        "Milliseconds of an environment step, by part:",
-        _split(runs, systems),
-    ]
+    parts += ["Every run:", _run_table(runs, systems)]
+    return [*parts, "Milliseconds of an environment step, by part:", _split(runs, systems)]
 
 
 def _seeds(runs: Mapping[str, list[RunResult]]) -> str:
@@ -103,14 +91,12 @@ def _seeds_of(results: Results) -> str:
 def _result_table(task: Task, runs: Mapping[str, list[RunResult]], systems: Mapping[str, str]) -> str:
     columns: dict[str, Callable[[list[RunResult]], str]] = {
         "seeds": lambda found: str(len(found)),
-        "evaluation": lambda found: estimate_text(interquartile_mean([run.final("return mean") for run in found])),
-        "training": lambda found: estimate_text(interquartile_mean([run.final_training() for run in found])),
-        "area under the curve": lambda found: estimate_text(interquartile_mean([run.area() for run in found])),
+        "evaluation": lambda found: _middle(run.final("return mean") for run in found),
+        "training": lambda found: _middle(run.final_training() for run in found),
+        "area under the curve": lambda found: _middle(run.area() for run in found),
     }
-    if _has_success(runs):
-        columns["success"] = lambda found: estimate_text(
-            interquartile_mean([run.final("success rate") for run in found])
-        )
+    if not any(np.isnan(run.evaluations["success rate"]).all() for found in runs.values() for run in found):
+        columns["success"] = lambda found: _middle(run.final("success rate") for run in found)
     if task.threshold is not None:
         columns[f"steps to {task.threshold:g}"] = partial(_steps_to, threshold=task.threshold)
     columns["updates"] = lambda found: f"{np.mean([run.number('updates') for run in found]):.0f}"
@@ -126,17 +112,6 @@ def _number_of(system: str, systems: Mapping[str, str]) -> str:
     return f" ({systems[system]})" if systems else ""
 
 
-def _no_training_return(runs: Mapping[str, list[RunResult]]) -> list[str]:
-    if not any(math.isnan(run.final_training()) for found in runs.values() for run in found):
-        return []
-    # Environments that started together and never end early all end in the same vector step.
-    return ["Where *training* is empty, no training episode ended in the last tenth of the budget."]
-
-
-def _has_success(runs: Mapping[str, list[RunResult]]) -> bool:
-    return not any(np.isnan(run.evaluations["success rate"]).all() for found in runs.values() for run in found)
-
-
 def _minutes(run: RunResult) -> float:
     return (run.number("training seconds") - run.number("evaluation seconds")) / 60
 
@@ -149,11 +124,10 @@ def _steps_to(runs: Sequence[RunResult], threshold: float) -> str:
 
 
 def _improvement_table(runs: Mapping[str, list[RunResult]]) -> str:
-    finals = {label: [run.final("return mean") for run in found] for label, found in runs.items()}
-    first, *others = finals
+    (first, ours), *others = ((label, [run.final("return mean") for run in found]) for label, found in runs.items())
     rows = [
-        [other, f"{len(finals[first])} against {len(finals[other])}", estimate_text(improvement(finals[first], values))]
-        for other, values in ((other, finals[other]) for other in others)
+        [other, f"{len(ours)} against {len(theirs)}", _estimate_text(improvement(ours, theirs))]
+        for other, theirs in others
     ]
     return markdown_table([f"probability that {first} ends above", "seeds", "evaluation"], rows)
 
@@ -195,12 +169,10 @@ def _split(runs: Mapping[str, list[RunResult]], systems: Mapping[str, str]) -> s
 
 def _scale_table(results: Results) -> str:
     labels = [contender.label for contender in results.study.contenders]
-    rows = []
-    for task in results.study.tasks:
-        runs = {label: results.of(task, label) for label in labels}
-        finals = [[run.final("return mean") for run in runs[label]] for label in labels]
-        cells = [estimate_text(interquartile_mean(found)) if found else "" for found in finals]
-        rows.append([str(task.actions), *cells])
+    rows = [
+        [str(task.actions), *(_middle(run.final("return mean") for run in results.of(task, label)) for label in labels)]
+        for task in results.study.tasks
+    ]
     return markdown_table(["actions", *labels], rows)
 
 
@@ -211,19 +183,19 @@ def _made_with(runs: Sequence[RunResult], systems: Mapping[str, str]) -> str:
 
     facts = ("processor", "cores", "memory", "system", "runs at a time", "versions", "revision", "dirty")
     rows = [[fact, "; ".join(sorted({shown(fact, run.facts[fact]) for run in runs}))] for fact in facts]
-    return markdown_table(["", ""], [["finished", _period(runs)], *rows])
+    days = [run.facts["finished"].partition("T")[0] for run in runs]
+    period = " to ".join(dict.fromkeys((min(days), max(days))))
+    return markdown_table(["", ""], [["finished", period], *rows])
 
 
-def _period(runs: Sequence[RunResult]) -> str:
-    days = sorted({run.facts["finished"].partition("T")[0] for run in runs})
-    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+def _middle(scores: Iterable[float]) -> str:
+    """The interquartile mean, empty without runs."""
+    found = list(scores)
+    return _estimate_text(interquartile_mean(found)) if found else ""
 
 
-def estimate_text(estimate: Estimate) -> str:
-    """
-    :param estimate: of one number
-    :return: it, with its interval if there is one
-    """
+def _estimate_text(estimate: Estimate) -> str:
+    """An estimate of one number, with its interval if there is one."""
     value = _number(float(estimate.value))
     if estimate.low is None or estimate.high is None or math.isnan(float(estimate.value)):
         return value

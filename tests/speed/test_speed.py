@@ -8,14 +8,13 @@ import pytest
 import torch as th
 
 from sb3_qflex.cli import main as command
-from sb3_qflex.speed import myosuite, speed, subproc, workloads
+from sb3_qflex.speed import myosuite, speed, workloads
 from sb3_qflex.speed.flops import Problem, acting_flop, flow_target_flop
 from sb3_qflex.speed.measurement import Section
-from sb3_qflex.speed.peak_memory import measure_in_process
 from sb3_qflex.speed.rows import memory
 from sb3_qflex.speed.rows.flow_target import batch, folded_task
 from sb3_qflex.speed.rows.loop import measure_loops
-from sb3_qflex.speed.rows.memory import buffer_bytes
+from sb3_qflex.speed.rows.memory import buffer_bytes, measure_in_process
 from sb3_qflex.speed.settings import quick
 from sb3_qflex.speed.timing import Schedule
 
@@ -138,12 +137,11 @@ def test_loops_are_skipped_with_a_reason_without_myosuite(monkeypatch):
 
 
 @pytest.mark.parametrize(("free", "fits"), [(10_000, True), (9_999, False)])
-def test_processes_that_exceed_the_free_memory_are_not_started(monkeypatch, tmp_path, free, fits):
+def test_processes_that_exceed_the_free_memory_are_not_started(monkeypatch, free, fits):
     # Eight environments of 1000 kB may take 80 % of what is free.
-    (tmp_path / "meminfo").write_text(f"MemTotal: 99999 kB\nMemAvailable: {free} kB\n")
-    monkeypatch.setattr(subproc, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(subproc, "_private_kilobytes", lambda _: 1000)
-    reason = subproc.too_large(lambda: workloads.SyntheticEnv(2, 1), 8)
+    monkeypatch.setattr("sb3_qflex.common.memory.available_memory", lambda: 1024 * free)
+    monkeypatch.setattr(myosuite, "_private_bytes", lambda _: 1024 * 1000)
+    reason = myosuite.too_large(lambda: workloads.SyntheticEnv(2, 1), 8)
     assert reason is None if fits else "8 processes would take" in reason
 
 

@@ -19,12 +19,10 @@ from stable_baselines3.common.monitor import load_results
 
 from sb3_qflex.studies.definition import StudyError, load_study
 from sb3_qflex.studies.extraction import EVALUATIONS, extract
-from sb3_qflex.studies.lock import locked
 from sb3_qflex.studies.plan import plan_runs
-from sb3_qflex.studies.progress import describe, seconds_left, seconds_taken
 from sb3_qflex.studies.results import csv_rows
 from sb3_qflex.studies.run_folder import CHECKPOINTS, RunFolder
-from sb3_qflex.studies.runner import Runner
+from sb3_qflex.studies.runner import Runner, describe, locked, seconds_left, seconds_taken
 
 
 def folders(root: Path, *plans: object) -> list[RunFolder]:

@@ -1,12 +1,13 @@
 """Acting: the policy function and ``predict`` against CrossQ's and SAC's."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 
 from sb3_qflex import QFlexPolicy
 from sb3_qflex.speed import workloads
@@ -25,9 +26,7 @@ _FLOW_STEPS = (20, 10)
 
 
 def measure_acting(settings: Settings) -> Section:
-    """
-    :param settings: Sizes and durations.
-    """
+    """:param settings: Sizes and durations."""
     section = Section("acting", "Acting", _TEXT)
     for problem in settings.sizes:
         buffer = workloads.filled_buffer(problem)
@@ -47,60 +46,46 @@ def _tasks(problem: Problem, models: Mapping[str, OffPolicyAlgorithm], n_envs: i
     tasks = [Task("bare products", bare_products(problem, n_envs, max(_FLOW_STEPS)))]
     for name, model in models.items():
         model.policy.set_training_mode(False)
-        tasks.append(Task(f"{name}, policy", _policy_function(model, th.as_tensor(obs))))
-        tasks.append(Task(f"{name}, predict", _predict(model, obs)))
+        tasks.append(Task(f"{name}, policy", policy_function(model.policy, th.as_tensor(obs))))
+        tasks.append(Task(f"{name}, predict", partial(model.predict, obs)))
     policy = models[f"K = {max(_FLOW_STEPS)}"].policy
     assert isinstance(policy, QFlexPolicy)
 
-    def touch() -> None:
-        workloads.touch(policy.actor)
-        workloads.touch(policy.field)
-
-    first = _policy_function(models[f"K = {max(_FLOW_STEPS)}"], th.as_tensor(obs))
-    return [*tasks, Task("K = 20, after an update", first, touch)]
+    touch = one_after_another([partial(workloads.touch, policy.actor), partial(workloads.touch, policy.field)])
+    return [*tasks, Task("K = 20, after an update", policy_function(policy, th.as_tensor(obs)), touch)]
 
 
-def _policy_function(model: OffPolicyAlgorithm, obs: th.Tensor) -> Callable[[], object]:
-    def act() -> th.Tensor:
-        with th.no_grad():
-            return model.policy._predict(obs)
-
-    return act
-
-
-def _predict(model: OffPolicyAlgorithm, obs: np.ndarray) -> Callable[[], object]:
-    return lambda: model.predict(obs)
+def policy_function(policy: BasePolicy, obs: th.Tensor, deterministic: bool = False) -> Callable[[], object]:
+    """Acts without gradients, tensor in and tensor out."""
+    return th.no_grad()(partial(policy._predict, obs, deterministic=deterministic))
 
 
 def bare_products(problem: Problem, n_envs: int, flow_steps: int) -> Callable[[], object]:
-    """
-    The matrix products of acting: source policy, the field's observation half, and K times its remainder.
-
-    :param problem: Sizes.
-    :param n_envs: Number of observations.
-    :param flow_steps: K.
-    :return: To be called.
-    """
+    """Makes the matrix products of acting: source policy, the field's observation half, and K times its remainder."""
     obs_dim, action_dim, hidden = problem.obs_dim, problem.action_dim, problem.hidden
     source = product_chain((obs_dim, *hidden, 2 * action_dim), n_envs)
     observation_half = product_chain((obs_dim, hidden[0]), n_envs)
     step = product_chain((action_dim, *hidden, action_dim), n_envs)
-    products = [*source, *observation_half, *flow_steps * step]
+    return one_after_another([*source, *observation_half, *flow_steps * step])
 
-    def multiply() -> None:
-        for product in products:
-            product()
 
-    return multiply
+def one_after_another(functions: Sequence[Callable[[], object]]) -> Callable[[], object]:
+    """Calls functions in their order."""
+
+    def call() -> None:
+        for function in functions:
+            function()
+
+    return call
 
 
 def product_chain(widths: tuple[int, ...], rows: int) -> list[Callable[[], object]]:
     """
-    One network's matrix products; weights stored as ``nn.Linear`` does, and matrix times vector for a single row.
+    One network's matrix products, one a layer to be called; weights stored as ``nn.Linear`` does, and matrix times
+    vector for a single row.
 
     :param widths: Of input, hidden layers and output.
     :param rows: B.
-    :return: One product a layer, to be called.
     """
     values = [th.rand(rows, width) for width in widths]
     weights = [th.rand(outputs, inputs) for inputs, outputs in pairwise(widths)]

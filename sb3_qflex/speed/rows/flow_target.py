@@ -1,6 +1,7 @@
 """Flow target: the folded path against the plain autograd loop."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch as th
 
@@ -9,7 +10,7 @@ from sb3_qflex.speed import workloads
 from sb3_qflex.speed.flops import Problem, flow_target_flop
 from sb3_qflex.speed.gemm import gemm_tasks, peak, share
 from sb3_qflex.speed.measurement import Section
-from sb3_qflex.speed.rows.acting import product_chain
+from sb3_qflex.speed.rows.acting import one_after_another, product_chain
 from sb3_qflex.speed.settings import BATCH_SIZE, GUIDANCE_STEPS, Settings
 from sb3_qflex.speed.timing import Task, interleave, ratio
 
@@ -22,79 +23,45 @@ everything else could gain."""
 
 
 def measure_flow_target(settings: Settings) -> Section:
-    """
-    :param settings: Sizes and durations.
-    """
+    """:param settings: Sizes and durations."""
     section = Section("flow", "Flow target", _TEXT)
     for problem in settings.sizes:
-        _measure_size(section, problem, settings)
+        model = workloads.qflex(problem, workloads.filled_buffer(problem), guidance_steps=GUIDANCE_STEPS)
+        products = Task("products alone", bare_products(problem))
+        tasks = [*gemm_tasks(), folded_task(model.policy, "folded"), _plain_task(model.policy, "plain"), products]
+        seconds = interleave(tasks, settings.schedule)
+        case = workloads.label(problem)
+        section.add(case, "folded", 1e3 * seconds["folded"], "ms")
+        section.add(case, "plain", 1e3 * seconds["plain"], "ms")
+        section.add(case, "plain / folded", ratio(seconds, "plain", "folded"))
+        flop = flow_target_flop(problem, BATCH_SIZE, GUIDANCE_STEPS)
+        section.add(case, "useful work", flop / 1e9, "GFLOP")
+        section.add(case, "share of peak", share(flop, seconds, "folded"))
+        section.add(case, "share of peak, products alone", share(flop, seconds, "products alone"))
+        section.add(case, "peak", peak(seconds) / 1e9, "GFLOP/s")
     return section
 
 
-def _measure_size(section: Section, problem: Problem, settings: Settings) -> None:
-    model = workloads.qflex(problem, workloads.filled_buffer(problem), guidance_steps=GUIDANCE_STEPS)
-    products = Task("products alone", bare_products(problem))
-    tasks = [*gemm_tasks(), folded_task(model.policy, "folded"), _plain_task(model.policy, "plain"), products]
-    seconds = interleave(tasks, settings.schedule)
-    case = workloads.label(problem)
-    section.add(case, "folded", 1e3 * seconds["folded"], "ms")
-    section.add(case, "plain", 1e3 * seconds["plain"], "ms")
-    section.add(case, "plain / folded", ratio(seconds, "plain", "folded"))
-    flop = flow_target_flop(problem, BATCH_SIZE, GUIDANCE_STEPS)
-    section.add(case, "useful work", flop / 1e9, "GFLOP")
-    section.add(case, "share of peak", share(flop, seconds, "folded"))
-    section.add(case, "share of peak, products alone", share(flop, seconds, "products alone"))
-    section.add(case, "peak", peak(seconds) / 1e9, "GFLOP/s")
-
-
 def bare_products(problem: Problem) -> Callable[[], object]:
-    """
-    The matrix products of N guidance steps: all critics forward, then each backward for an equal share of the samples.
-
-    :param problem: Sizes.
-    :return: To be called.
-    """
+    """Makes the products of N guidance steps: critics forward, then each backward for an equal share of the samples."""
     action_dim, hidden, n_critics = problem.action_dim, problem.hidden, problem.n_critics
     forward = product_chain((action_dim, *hidden, 1), BATCH_SIZE)
     backward = product_chain((*reversed(hidden), action_dim), BATCH_SIZE // n_critics)
-    products = [*n_critics * forward, *n_critics * backward]
-
-    def multiply() -> None:
-        for _ in range(GUIDANCE_STEPS):
-            for product in products:
-                product()
-
-    return multiply
+    return one_after_another(GUIDANCE_STEPS * [*n_critics * forward, *n_critics * backward])
 
 
 def folded_task(policy: QFlexPolicy, name: str) -> Task:
-    """
-    The flow target on a batch, its critics folded anew in each call.
-
-    :param policy: The policy.
-    :param name: Of the task.
-    """
+    """The flow target on a batch, its critics folded anew in each call."""
     obs, source_actions = batch(policy)
     return Task(name, lambda: policy.ascend(obs, source_actions), lambda: workloads.touch(policy.critic))
 
 
 def _plain_task(policy: QFlexPolicy, name: str) -> Task:
-    obs, source_actions = batch(policy)
-
-    def plain() -> None:
-        with workloads.plain_path(policy):
-            policy.ascend(obs, source_actions)
-
-    return Task(name, plain)
+    return Task(name, workloads.plain_path(policy)(partial(policy.ascend, *batch(policy))))
 
 
 def batch(policy: QFlexPolicy) -> tuple[th.Tensor, th.Tensor]:
-    """
-    Observations and source actions of one batch.
-
-    :param policy: The policy.
-    :return: Shapes (B, observation) and (B, |A|).
-    """
+    """Observations and source actions of one batch, shapes (B, observation) and (B, |A|)."""
     assert policy.observation_space.shape is not None
     obs = th.randn(BATCH_SIZE, *policy.observation_space.shape)
     return obs, policy.source(obs)

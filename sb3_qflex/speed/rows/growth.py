@@ -8,6 +8,7 @@ import torch as th
 from sb3_qflex.speed import workloads
 from sb3_qflex.speed.flops import Problem, flow_target_flop, update_flop
 from sb3_qflex.speed.measurement import Section
+from sb3_qflex.speed.rows.acting import policy_function
 from sb3_qflex.speed.rows.flow_target import folded_task
 from sb3_qflex.speed.settings import BATCH_SIZE, GUIDANCE_STEPS, Settings
 from sb3_qflex.speed.timing import Task, interleave
@@ -23,9 +24,7 @@ _N_ENVS = 80
 
 
 def measure_growth(settings: Settings) -> Section:
-    """
-    :param settings: Sizes and durations.
-    """
+    """:param settings: Sizes and durations."""
     section = Section("growth", "Growth", _TEXT)
     _measure_actions(section, settings)
     problem = Problem(settings.growth_obs_dim, _SMALL)
@@ -35,7 +34,7 @@ def measure_growth(settings: Settings) -> Section:
     _add_series(section, "N", "flow target", [folded_task(guided[n].policy, str(n)) for n in steps], settings)
     flowing = {k: workloads.qflex(problem, buffer, flow_steps=k, guidance_steps=1) for k in steps}
     obs = th.randn(_N_ENVS, problem.obs_dim)
-    tasks = [Task(str(k), th.no_grad()(partial(flowing[k].policy._predict, obs))) for k in steps]
+    tasks = [Task(str(k), policy_function(flowing[k].policy, obs)) for k in steps]
     _add_series(section, "K", "acting", tasks, settings)
     return section
 
@@ -72,11 +71,9 @@ def _add_series(
 
 def fit_line(x: list[float], y: list[float]) -> tuple[float, float, float]:
     """
-    Least-squares line.
-
     :param x: Abscissas, two different ones at least.
     :param y: Ordinates, not all equal.
-    :return: Intercept, slope, and share of the variance that the line explains.
+    :return: Intercept and slope of the least-squares line, and share of the variance that it explains.
     """
     slope, intercept = np.polyfit(x, y, 1)
     residuals = np.asarray(y) - (intercept + slope * np.asarray(x))

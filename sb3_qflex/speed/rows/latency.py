@@ -16,6 +16,7 @@ from sb3_qflex.export import export_onnx, export_torchscript, onnx_session
 from sb3_qflex.speed import workloads
 from sb3_qflex.speed.flops import Problem
 from sb3_qflex.speed.measurement import Section
+from sb3_qflex.speed.rows.acting import policy_function
 from sb3_qflex.speed.settings import Settings
 from sb3_qflex.speed.timing import Schedule, Task, interleave
 
@@ -25,26 +26,18 @@ One deterministic action for one observation, on one thread. *policy* is the pol
 in one with onnxruntime's own options but one thread. p50 and p99 are those of the calls of one turn."""
 
 
-class _Latencies:
-    """Quantiles of single calls, one pair for every turn."""
-
-    def __init__(self, function: Callable[[], object], calls: int):
-        self.function, self.calls = function, calls
-        self.quantiles: list[np.ndarray] = []
-
-    def turn(self) -> None:
-        seconds = np.empty(self.calls)
-        for i in range(self.calls):
-            start = time.perf_counter()
-            self.function()
-            seconds[i] = time.perf_counter() - start
-        self.quantiles.append(np.percentile(seconds, [50, 99]))
+def _turn(function: Callable[[], object], calls: int, quantiles: list[np.ndarray]) -> None:
+    """Time single calls one by one, and add their median and 99th percentile."""
+    seconds = np.empty(calls)
+    for i in range(calls):
+        start = time.perf_counter()
+        function()
+        seconds[i] = time.perf_counter() - start
+    quantiles.append(np.percentile(seconds, [50, 99]))
 
 
 def measure_latency(settings: Settings) -> Section:
-    """
-    :param settings: Sizes and durations.
-    """
+    """:param settings: Sizes and durations."""
     section = Section("latency", "Latency of one action", _TEXT)
     reason = _missing_onnx()
     if reason is not None:
@@ -84,7 +77,7 @@ def _functions(model: QFlex, problem: Problem, with_onnx: bool) -> dict[str, Cal
     obs = np.random.default_rng(0).standard_normal((1, problem.obs_dim), dtype=np.float32)
     tensor = th.as_tensor(obs)
     functions: dict[str, Callable[[], object]] = {
-        "policy": th.no_grad()(partial(model.policy._predict, tensor, deterministic=True)),
+        "policy": policy_function(model.policy, tensor, deterministic=True),
         "predict": partial(model.predict, obs, deterministic=True),
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -106,13 +99,17 @@ def _default_session(file: Path) -> Any:
 
 
 def _measure(section: Section, case: str, functions: dict[str, Callable[[], object]], settings: Settings) -> None:
-    latencies = {name: _Latencies(function, settings.latency_calls) for name, function in functions.items()}
+    quantiles: dict[str, list[np.ndarray]] = {name: [] for name in functions}
     schedule = settings.schedule
     # A turn is hundreds of calls already, so three of them are enough.
     turns = Schedule(schedule.seconds, min(3, schedule.min_rounds), schedule.max_rounds, turn_seconds=0.0)
-    rounds = interleave([Task(name, one.turn) for name, one in latencies.items()], turns)
-    for name, one in latencies.items():
+    tasks = [
+        Task(name, partial(_turn, function, settings.latency_calls, quantiles[name]))
+        for name, function in functions.items()
+    ]
+    rounds = interleave(tasks, turns)
+    for name, found in quantiles.items():
         # The turns before are warm-up.
-        quantiles = 1e3 * np.array(one.quantiles[-len(rounds[name]) :])
-        section.add(case, f"{name}, p50", quantiles[:, 0], "ms")
-        section.add(case, f"{name}, p99", quantiles[:, 1], "ms")
+        milliseconds = 1e3 * np.array(found[-len(rounds[name]) :])
+        section.add(case, f"{name}, p50", milliseconds[:, 0], "ms")
+        section.add(case, f"{name}, p99", milliseconds[:, 1], "ms")

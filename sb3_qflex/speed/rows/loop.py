@@ -13,9 +13,8 @@ from sb3_qflex import QFlex
 from sb3_qflex.speed import workloads
 from sb3_qflex.speed.loop_timer import PARTS, LoopTimer
 from sb3_qflex.speed.measurement import Section
-from sb3_qflex.speed.myosuite import make_myosuite, missing_myosuite
+from sb3_qflex.speed.myosuite import make_myosuite, missing_myosuite, share_imports, too_large
 from sb3_qflex.speed.settings import BATCH_SIZE, Loop, Settings
-from sb3_qflex.speed.subproc import share_imports, too_large
 from sb3_qflex.speed.timing import Schedule, Task, interleave, ratio
 from sb3_qflex.vec_env import WorkerVecEnv
 
@@ -33,9 +32,7 @@ _BUFFER_SIZE = 50_000
 
 
 def measure_loops(settings: Settings) -> Section:
-    """
-    :param settings: Sizes and durations.
-    """
+    """:param settings: Sizes and durations."""
     section = Section("loop", "The whole loop", _TEXT)
     missing = missing_myosuite()
     share_imports()

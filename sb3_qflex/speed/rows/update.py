@@ -3,7 +3,7 @@
 from functools import partial
 
 from sb3_qflex.speed import workloads
-from sb3_qflex.speed.flops import Problem, crossq_update_flop, update_flop
+from sb3_qflex.speed.flops import crossq_update_flop, update_flop
 from sb3_qflex.speed.gemm import gemm_tasks, share
 from sb3_qflex.speed.measurement import Section
 from sb3_qflex.speed.settings import BATCH_SIZE, GUIDANCE_STEPS, Settings
@@ -17,32 +17,26 @@ only, divided by the ratio of their useful work."""
 
 
 def measure_update(settings: Settings) -> Section:
-    """
-    :param settings: Sizes and durations.
-    """
+    """:param settings: Sizes and durations."""
     section = Section("update", "One update", _TEXT)
     for problem in settings.sizes:
-        _measure_size(section, problem, settings)
+        buffer = workloads.filled_buffer(problem)
+        models = {
+            "QFlex": workloads.qflex(problem, buffer, guidance_steps=GUIDANCE_STEPS),
+            "source only": workloads.source_only(problem, buffer),
+            "CrossQ": workloads.crossq(problem, buffer),
+            "SAC": workloads.sac(problem, buffer),
+        }
+        updates = [Task(name, partial(model.train, 1, BATCH_SIZE)) for name, model in models.items()]
+        seconds = interleave([*gemm_tasks(), *updates], settings.schedule)
+        case = workloads.label(problem)
+        for name in models:
+            section.add(case, name, 1e3 * seconds[name], "ms")
+        for name in ("CrossQ", "SAC", "source only"):
+            section.add(case, f"QFlex / {name}", ratio(seconds, "QFlex", name))
+        flop = update_flop(problem, BATCH_SIZE, GUIDANCE_STEPS)
+        flop_ratio = flop / crossq_update_flop(problem, BATCH_SIZE)
+        section.add(case, "FLOP ratio", flop_ratio)
+        section.add(case, "over FLOP ratio", ratio(seconds, "QFlex", "source only") / flop_ratio)
+        section.add(case, "share of peak", share(flop, seconds, "QFlex"))
     return section
-
-
-def _measure_size(section: Section, problem: Problem, settings: Settings) -> None:
-    buffer = workloads.filled_buffer(problem)
-    models = {
-        "QFlex": workloads.qflex(problem, buffer, guidance_steps=GUIDANCE_STEPS),
-        "source only": workloads.source_only(problem, buffer),
-        "CrossQ": workloads.crossq(problem, buffer),
-        "SAC": workloads.sac(problem, buffer),
-    }
-    updates = [Task(name, partial(model.train, 1, BATCH_SIZE)) for name, model in models.items()]
-    seconds = interleave([*gemm_tasks(), *updates], settings.schedule)
-    case = workloads.label(problem)
-    for name in models:
-        section.add(case, name, 1e3 * seconds[name], "ms")
-    for name in ("CrossQ", "SAC", "source only"):
-        section.add(case, f"QFlex / {name}", ratio(seconds, "QFlex", name))
-    flop = update_flop(problem, BATCH_SIZE, GUIDANCE_STEPS)
-    flop_ratio = flop / crossq_update_flop(problem, BATCH_SIZE)
-    section.add(case, "FLOP ratio", flop_ratio)
-    section.add(case, "over FLOP ratio", ratio(seconds, "QFlex", "source only") / flop_ratio)
-    section.add(case, "share of peak", share(flop, seconds, "QFlex"))
