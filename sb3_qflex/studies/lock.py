@@ -1,11 +1,11 @@
 """One runner at a time in a folder."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sb3_qflex.common.persistence import lock
 from sb3_qflex.studies.definition import StudyError
 
 
@@ -20,7 +20,7 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno())
         except BlockingIOError as error:
             file.seek(0)
             raise StudyError(f"another runner, process {file.read().strip()}, works in {folder}") from error
