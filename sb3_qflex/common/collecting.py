@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.patch_gym import _patch_env
 
 from sb3_qflex.common import replay, validation
-from sb3_qflex.common.bad_states import BadStateGuard, guard
+from sb3_qflex.common.bad_states import BadStateGuard, guard_within
 
 SelfCollecting = TypeVar("SelfCollecting", bound="CollectingAlgorithm")
 
@@ -80,11 +80,11 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
         progress_bar: bool = False,
     ) -> SelfCollecting:
         # SB3's loop but for the moment at which updates begin, which is not always learning_starts.
-        total_timesteps, callback = self._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
-        assert isinstance(callback, BaseCallback)
         with ExitStack() as self.while_learning:
+            total_timesteps, callback = self._setup_learn(
+                total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+            )
+            assert isinstance(callback, BaseCallback)
             callback.on_training_start(locals(), globals())
             if self.at_learning_start is not None:
                 self.at_learning_start()
@@ -123,8 +123,9 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
     ) -> tuple[int, Any]:
         if self.env is None:
             raise ValueError("Training needs an environment: pass env= to load(), or call set_env() first.")
+        assert self.while_learning is not None  # open in learn()
         # Here, so that it also holds for environments that came by load or set_env, and never for evaluation.
-        self._bad_state_guard = guard(self.env, self.bad_states)
+        self._bad_state_guard = guard_within(self.while_learning, self.env, self.bad_states, self._bad_state_guard)
         new_buffer = self.replay_buffer.size() == 0
         goes_on = not reset_num_timesteps and self._last_obs is not None
         action_noise = deepcopy(self.action_noise)
