@@ -15,10 +15,10 @@ from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env.patch_gym import _patch_env
 
-from sb3_qflex.common import replay, validation
+from sb3_qflex.common import replay
 from sb3_qflex.common.bad_states import BadStateGuard, guard_within
+from sb3_qflex.common.environment_checks import check_environment
 
 SelfCollecting = TypeVar("SelfCollecting", bound="CollectingAlgorithm")
 
@@ -66,8 +66,7 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         # Before SB3's own assertions, which do not say what was given.
-        spaces_of = env if isinstance(env, VecEnv) else _patch_env(env)
-        validation.check_spaces(spaces_of.observation_space, spaces_of.action_space)
+        check_environment(env)
         return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def learn(
