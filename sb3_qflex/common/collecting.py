@@ -125,6 +125,9 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
         assert self.while_learning is not None  # open in learn()
         # Here, so that it also holds for environments that came by load or set_env, and never for evaluation.
         self._bad_state_guard = guard_within(self.while_learning, self.env, self.bad_states, self._bad_state_guard)
+        if hasattr(self.env.unwrapped, "essential_infos") and not replay.may_keep_infos(self.replay_buffer):
+            # Most of what environments tell is read by nobody, and takes long to come from other processes.
+            self.while_learning.enter_context(self.env.unwrapped.essential_infos())
         new_buffer = self.replay_buffer.size() == 0
         goes_on = not reset_num_timesteps and self._last_obs is not None
         action_noise = deepcopy(self.action_noise)

@@ -153,6 +153,15 @@ def make_replay_buffer(
     )
 
 
+def may_keep_infos(buffer: ReplayBuffer) -> bool:
+    """
+    :param buffer: A replay buffer.
+    :return: Whether it stores infos of steps, as HER does where told to; of other classes than SB3's nothing is known.
+    """
+    own = (ReplayBuffer, DictReplayBuffer, NStepReplayBuffer, HerReplayBuffer)
+    return type(buffer) not in own or getattr(buffer, "copy_info_dict", False)
+
+
 def check_loaded_buffer(
     buffer: ReplayBuffer, observation_space: spaces.Space, action_space: spaces.Space, n_envs: int
 ) -> None:
