@@ -17,7 +17,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_qflex.common import replay
-from sb3_qflex.common.bad_states import BadStateGuard, guard_within
+from sb3_qflex.common.bad_states import BadStateGuard, guard, guard_within
 from sb3_qflex.common.environment_checks import check_environment
 
 SelfCollecting = TypeVar("SelfCollecting", bound="CollectingAlgorithm")
@@ -96,6 +96,8 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
     def _learn_until(self, total_timesteps: int, callback: BaseCallback, log_interval: int) -> None:
         assert self.env is not None  # _setup_learn saw to it
         while self.num_timesteps < total_timesteps:
+            # Again, since a callback may have assigned the option.
+            self._bad_state_guard = guard(self.env, self.bad_states, self._bad_state_guard) or self._bad_state_guard
             rollout = self.collect_rollouts(
                 self.env,
                 train_freq=self.train_freq,  # type: ignore[arg-type]  # _setup_model converted it

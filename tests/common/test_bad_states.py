@@ -298,6 +298,21 @@ def test_a_method_replaced_while_learning_keeps_working() -> None:
         model.learn(100)
 
 
+def test_the_option_assigned_in_a_callback_acts() -> None:
+    env = DummyVecEnv([lambda: SickEnv(at=[5, 15, 25])])
+    model = small_model(env, learning_starts=100)
+    modes = {1: "truncate", 10: "off", 20: "raise"}
+
+    def look() -> None:
+        model.bad_states = modes.get(model.num_timesteps, model.bad_states)
+
+    with pytest.raises(BadStateError, match="is nan"):
+        model.learn(40, callback=Seen(look))
+    assert model.num_timesteps == 24
+    observations = model.replay_buffer.next_observations[:24]
+    assert np.isnan(observations).any(axis=(1, 2)).nonzero()[0].tolist() == [14]
+
+
 def test_a_guard_of_the_users_own_stays() -> None:
     env: VecEnv = DummyVecEnv([BoxEnv])
     own = BadStateGuard(env, "truncate", limit=5.0)
