@@ -13,7 +13,6 @@ Segments are on disk before the generation that names them, which is written asi
 generation needs any more is deleted only then.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -25,7 +24,7 @@ from pathlib import Path
 
 from sb3_qflex.checkpoint.errors import CheckpointError
 from sb3_qflex.checkpoint.manifest import MANIFEST, Manifest
-from sb3_qflex.common.persistence import sync, write_atomically
+from sb3_qflex.common.persistence import lock, sync, write_atomically
 
 KEPT = 2
 _MARKER, _LOCK, _SEGMENTS, _WRITING, _GENERATION = "checkpoint.json", "lock", "segments", ".writing-", "generation-"
@@ -103,16 +102,16 @@ class CheckpointFolder:
         flags = os.O_RDWR | os.O_CREAT if write else os.O_RDONLY
         descriptor = os.open(self.path / _LOCK, flags, 0o666)
         try:
-            self._lock(descriptor, fcntl.LOCK_EX if write else fcntl.LOCK_SH)
+            self._lock(descriptor, shared=not write)
             yield
         finally:
             os.close(descriptor)
 
-    def _lock(self, descriptor: int, kind: int) -> None:
+    def _lock(self, descriptor: int, shared: bool) -> None:
         give_up = time.monotonic() + _LOCK_SECONDS
         while True:
             try:
-                return fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                return lock(descriptor, shared)
             except BlockingIOError:
                 if time.monotonic() > give_up:
                     raise CheckpointError(

@@ -1,6 +1,8 @@
 """Stops non-finite and exploding numbers of environments below everything that would keep them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ FREE_BAD_STATES = 100
 MAX_SHARE = 0.01
 _RESETS = 3
 _ATTRIBUTE = "_bad_state_guard"
+_METHODS = ("step_async", "step_wait", "reset")
 
 Mode = Literal["raise", "truncate"]
 
@@ -48,40 +51,54 @@ class BadStateGuard:
             raise ValueError(f"mode={mode!r}: choose 'raise' or 'truncate'.")
         if not limit > 0.0:
             raise ValueError(f"limit must be a positive number, not {limit!r}.")
-        self.venv, self.mode, self.limit = venv, mode, limit
+        self.venv, self.limit = venv, limit
+        self.mode: Mode | Literal["off"] = mode
+        self._replaced: dict[str, Callable[..., Any]] = {}
         self.bad_states = 0
         self.steps = 0
         self._last: VecEnvObs | None = None
 
     def attach(self) -> None:
-        """Guard the environment from now on."""
+        """Guard the environment from now on, above what somebody else has put in the place of its methods."""
         # On the object itself, not its class: other environments of the class stay as they are.
-        for name in ("step_async", "step_wait", "reset"):
+        self._replaced = {name: vars(self.venv)[name] for name in _METHODS if name in vars(self.venv)}
+        for name in _METHODS:
             setattr(self.venv, name, getattr(self, name))
         setattr(self.venv, _ATTRIBUTE, self)
 
     def detach(self) -> None:
-        """Leave the environment as it was."""
-        for name in ("step_async", "step_wait", "reset", _ATTRIBUTE):
-            self.venv.__dict__.pop(name, None)
+        """Leave the environment as it was. A method that somebody has replaced since then passes through the guard."""
+        self.mode = "off"
+        own = vars(self.venv)
+        if any(own.get(name) != getattr(self, name) for name in _METHODS):
+            return
+        for name in (*_METHODS, _ATTRIBUTE):
+            del own[name]
+        own.update(self._replaced)
+
+    def _below(self, name: str, *args: Any) -> Any:
+        # Not as an attribute of the object, whose names lead here.
+        below = self._replaced.get(name) or partial(getattr(type(self.venv), name), self.venv)
+        return below(*args)
 
     def step_async(self, actions: np.ndarray) -> None:
         """
         :param actions: One for each environment
         :raises BadStateError: If one of them is bad
         """
-        if not self._is_good(actions):
+        if self.mode != "off" and not self._is_good(actions):
             bad = next(self._bad_entries("action", np.asarray(actions)))
             raise BadStateError(f"{self._where(bad)}: the policy or the action noise has diverged.")
-        # The class's own method, since the object's name now leads here; so for the other two.
-        type(self.venv).step_async(self.venv, actions)
+        self._below("step_async", actions)
 
     def step_wait(self) -> VecEnvStepReturn:
         """
         :return: Observations, rewards, dones and infos, all good
         :raises BadStateError: In mode "raise", and where truncating does not help
         """
-        result = type(self.venv).step_wait(self.venv)
+        result = self._below("step_wait")
+        if self.mode == "off":
+            return result
         self.steps += 1
         bad = self._bad_of_step(*result)
         if bad:
@@ -94,7 +111,9 @@ class BadStateGuard:
         :return: Observations, all good
         :raises BadStateError: In mode "raise", and where another reset does not help
         """
-        observations = type(self.venv).reset(self.venv)
+        observations = self._below("reset")
+        if self.mode == "off":
+            return observations
         bad = self._bad_observations(observations)
         if bad:
             observations = _copy(observations)
@@ -189,7 +208,7 @@ class BadStateGuard:
     def _raise_unless_truncating(self, bad: _Bad) -> None:
         if self.mode == "raise":
             raise BadStateError(
-                f'{self._where(bad)}. Mend the environment, or pass bad_states="truncate" to QFlex to end such '
+                f'{self._where(bad)}. Mend the environment, or pass bad_states="truncate" to the model to end such '
                 "episodes at the last good observation."
             )
 
@@ -205,27 +224,42 @@ class BadStateGuard:
         return f"Environment {bad.env}, step {self.steps}: {bad.what} (finite numbers up to {self.limit:g} are good)"
 
 
-def guard(env: VecEnv, mode: str) -> BadStateGuard | None:
+def guard(env: VecEnv, mode: str, known: BadStateGuard | None = None) -> BadStateGuard | None:
     """
     Guard the innermost ``VecEnv``, unless it is guarded already in this mode. A guard that was attached before with a
     limit of its own keeps it.
 
     :param env: An environment with any wrappers
     :param mode: "raise", "truncate", or "off" to take a guard away
+    :param known: One that was detached, and goes on with its counts if it is of this environment
     :return: The guard; None for "off"
     """
-    while isinstance(env, VecEnvWrapper):
-        env = env.venv
-    present: BadStateGuard | None = env.__dict__.get(_ATTRIBUTE)
+    env = _innermost(env)
+    present: BadStateGuard | None = vars(env).get(_ATTRIBUTE)
     if mode == "off":
         if present is not None:
             present.detach()
         return None
     if present is None:
-        present = BadStateGuard(env)
+        present = known if known is not None and known.venv is env else BadStateGuard(env)
         present.attach()
     present.mode = mode  # type: ignore[assignment]
     return present
+
+
+def guard_within(
+    context: ExitStack, env: VecEnv, mode: str, known: BadStateGuard | None = None
+) -> BadStateGuard | None:
+    """As :func:`guard`, until the context ends; what was there before comes back then."""
+    present: BadStateGuard | None = vars(_innermost(env)).get(_ATTRIBUTE)
+    context.callback(guard, env, "off" if present is None else present.mode, present)
+    return guard(env, mode, known)
+
+
+def _innermost(env: VecEnv) -> VecEnv:
+    while isinstance(env, VecEnvWrapper):
+        env = env.venv
+    return env
 
 
 def _parts(observations: Any) -> list[tuple[str, Any]]:

@@ -15,10 +15,10 @@ from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env.patch_gym import _patch_env
 
-from sb3_qflex.common import replay, validation
-from sb3_qflex.common.bad_states import BadStateGuard, guard
+from sb3_qflex.common import replay
+from sb3_qflex.common.bad_states import BadStateGuard, guard, guard_within
+from sb3_qflex.common.environment_checks import check_environment
 
 SelfCollecting = TypeVar("SelfCollecting", bound="CollectingAlgorithm")
 
@@ -66,8 +66,7 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         # Before SB3's own assertions, which do not say what was given.
-        spaces_of = env if isinstance(env, VecEnv) else _patch_env(env)
-        validation.check_spaces(spaces_of.observation_space, spaces_of.action_space)
+        check_environment(env)
         return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def learn(
@@ -80,11 +79,11 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
         progress_bar: bool = False,
     ) -> SelfCollecting:
         # SB3's loop but for the moment at which updates begin, which is not always learning_starts.
-        total_timesteps, callback = self._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
-        assert isinstance(callback, BaseCallback)
         with ExitStack() as self.while_learning:
+            total_timesteps, callback = self._setup_learn(
+                total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+            )
+            assert isinstance(callback, BaseCallback)
             callback.on_training_start(locals(), globals())
             if self.at_learning_start is not None:
                 self.at_learning_start()
@@ -97,6 +96,8 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
     def _learn_until(self, total_timesteps: int, callback: BaseCallback, log_interval: int) -> None:
         assert self.env is not None  # _setup_learn saw to it
         while self.num_timesteps < total_timesteps:
+            # Again, since a callback may have assigned the option.
+            self._bad_state_guard = guard(self.env, self.bad_states, self._bad_state_guard) or self._bad_state_guard
             rollout = self.collect_rollouts(
                 self.env,
                 train_freq=self.train_freq,  # type: ignore[arg-type]  # _setup_model converted it
@@ -123,8 +124,12 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
     ) -> tuple[int, Any]:
         if self.env is None:
             raise ValueError("Training needs an environment: pass env= to load(), or call set_env() first.")
+        assert self.while_learning is not None  # open in learn()
         # Here, so that it also holds for environments that came by load or set_env, and never for evaluation.
-        self._bad_state_guard = guard(self.env, self.bad_states)
+        self._bad_state_guard = guard_within(self.while_learning, self.env, self.bad_states, self._bad_state_guard)
+        if hasattr(self.env.unwrapped, "essential_infos") and not replay.may_keep_infos(self.replay_buffer):
+            # Most of what environments tell is read by nobody, and takes long to come from other processes.
+            self.while_learning.enter_context(self.env.unwrapped.essential_infos())
         new_buffer = self.replay_buffer.size() == 0
         goes_on = not reset_num_timesteps and self._last_obs is not None
         action_noise = deepcopy(self.action_noise)

@@ -122,7 +122,7 @@ class OffPolicyBase(CollectingAlgorithm):
     # --- Construction ---
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
-        validation.check_choice("policy", policy_name, self.policy_aliases)
+        validation.check_policy_name(policy_name, self.policy_aliases)
         return super()._get_policy_from_name(policy_name)
 
     def _setup_model(self) -> None:

@@ -1,6 +1,5 @@
 """Which replay buffer an algorithm uses, and which combinations are refused."""
 
-import warnings
 from typing import Any
 
 import torch as th
@@ -102,10 +101,6 @@ def _check_memory_usage(
             "optimize_memory_usage cannot tell time limits from terminations: set it to False, or pass "
             "replay_buffer_kwargs={'handle_timeout_termination': False}, and time limits count as terminations."
         )
-    warnings.warn(
-        "optimize_memory_usage: time limits count as terminations, so the last step of an episode does not bootstrap.",
-        stacklevel=2,
-    )
 
 
 def make_replay_buffer(
@@ -156,6 +151,15 @@ def make_replay_buffer(
         optimize_memory_usage=optimize_memory_usage,
         **kwargs,
     )
+
+
+def may_keep_infos(buffer: ReplayBuffer) -> bool:
+    """
+    :param buffer: A replay buffer.
+    :return: Whether it stores infos of steps, as HER does where told to; of other classes than SB3's nothing is known.
+    """
+    own = (ReplayBuffer, DictReplayBuffer, NStepReplayBuffer, HerReplayBuffer)
+    return type(buffer) not in own or getattr(buffer, "copy_info_dict", False)
 
 
 def check_loaded_buffer(

@@ -1,4 +1,4 @@
-"""Checks of what users pass to QFlex; every error names what was given, what is allowed and what to do."""
+"""Checks of what users pass to an algorithm; every error names what was given, what is allowed and what to do."""
 
 import math
 import warnings
@@ -20,7 +20,7 @@ LOPSIDED_BOX = 20.0
 
 
 class UnsupportedError(ValueError, AssertionError):
-    """A space or a combination that QFlex cannot work with; an AssertionError too, as SB3 raises for its siblings."""
+    """A space or a combination that is not supported; an AssertionError too, as SB3 raises for its algorithms."""
 
 
 def near_match(name: str, known: Iterable[str]) -> str:
@@ -200,25 +200,46 @@ def check_spaces(observation_space: spaces.Space, action_space: spaces.Space) ->
     :raises UnsupportedError: For other spaces.
     """
     check_action_space(action_space)
-    parts = (
-        observation_space.spaces if isinstance(observation_space, spaces.Dict) else {"observation": observation_space}
-    )
-    for name, space in parts.items():
-        if not isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):
-            raise UnsupportedError(
-                f"QFlex does not support the {type(space).__name__} observation {name!r}: use Box, Discrete, "
-                "MultiDiscrete, MultiBinary, or a Dict of them that is not nested."
-            )
-        if is_image_space(space):
-            raise UnsupportedError(
-                f"QFlex does not support images, and the observation {name!r} is one ({space}): encode it in a wrapper "
-                "of the environment first."
-            )
-        if np.any(getattr(space, "start", 0) != 0):
-            raise UnsupportedError(
-                f"QFlex needs Discrete and MultiDiscrete observations that start at 0, and {name!r} is {space}: "
-                "subtract the start in a wrapper of the environment."
-            )
+    if not isinstance(observation_space, spaces.Dict):
+        return _check_observation("observation", observation_space)
+    if not observation_space.spaces:
+        raise UnsupportedError("At least one observation is needed, and the Dict space has none.")
+    for name, space in observation_space.items():
+        _check_observation(name, space)
+
+
+def _check_observation(name: str, space: spaces.Space) -> None:
+    if not isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):
+        raise UnsupportedError(
+            f"The algorithm does not support the {type(space).__name__} observation {name!r}: use Box, Discrete, "
+            "MultiDiscrete, MultiBinary, or a Dict of them that is not nested."
+        )
+    if is_image_space(space):
+        raise UnsupportedError(
+            f"The algorithm does not support images, and the observation {name!r} is one ({space}): encode it in a "
+            "wrapper of the environment first."
+        )
+    if np.any(getattr(space, "start", 0) != 0):
+        raise UnsupportedError(
+            f"Discrete and MultiDiscrete observations have to start at 0, and {name!r} is {space}: subtract the start "
+            "in a wrapper of the environment."
+        )
+    _check_shape(f"observation {name!r}", space)
+    if isinstance(space, spaces.MultiDiscrete) and len(space.shape) != 1:
+        raise UnsupportedError(
+            f"MultiDiscrete observations need one dimension, and {name!r} is of shape {space.shape} ({space}): flatten "
+            "it in a wrapper of the environment."
+        )
+
+
+def _check_shape(what: str, space: spaces.Space) -> None:
+    if isinstance(space, spaces.Box) and space.shape == ():
+        raise UnsupportedError(
+            f"The {what} is a number without a dimension ({space}): give it shape (1,) in a wrapper of the environment "
+            "(gymnasium.wrappers.ReshapeObservation for observations)."
+        )
+    if 0 in (space.shape or ()):
+        raise UnsupportedError(f"The {what} is empty ({space}): leave it out in a wrapper of the environment.")
 
 
 def check_action_space(action_space: spaces.Space) -> None:
@@ -227,12 +248,15 @@ def check_action_space(action_space: spaces.Space) -> None:
     :raises UnsupportedError: For anything else.
     """
     if not isinstance(action_space, spaces.Box):
-        raise UnsupportedError(f"QFlex needs a continuous action space (Box), not {action_space}.")
+        raise UnsupportedError(f"The algorithm needs a continuous action space (Box), not {action_space}.")
     if not np.issubdtype(action_space.dtype, np.floating):
-        raise UnsupportedError(f"QFlex needs actions of a float type, not {action_space.dtype} ({action_space}).")
+        raise UnsupportedError(
+            f"The algorithm needs actions of a float type, not {action_space.dtype} ({action_space})."
+        )
     low, high = np.asarray(action_space.low, dtype=np.float64), np.asarray(action_space.high, dtype=np.float64)
     if low.size == 0:
-        raise UnsupportedError(f"QFlex needs at least one actuator, and {action_space} has none.")
+        raise UnsupportedError(f"The algorithm needs at least one actuator, and {action_space} has none.")
+    _check_shape("action", action_space)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise UnsupportedError(
             f"Continuous action space must have a finite lower and upper bound, not those of {action_space}: give the "
@@ -241,9 +265,23 @@ def check_action_space(action_space: spaces.Space) -> None:
     if not (high > low).all():
         flat = np.flatnonzero((high <= low).ravel())[:5].tolist()
         raise UnsupportedError(
-            f"QFlex needs high > low for each actuator; entries {flat} of {action_space} have no width: remove these "
-            "actuators in a wrapper."
+            f"Each actuator needs high > low; entries {flat} of {action_space} have no width: remove these actuators "
+            "in a wrapper."
         )
+
+
+def check_policy_name(name: Any, known: Iterable[str]) -> None:
+    """
+    :param name: Name of a policy.
+    :param known: All names.
+    :raises ValueError: If it is none of them, with a word on images for the one that SB3 has for them.
+    """
+    if name == "CnnPolicy":
+        raise ValueError(
+            f"policy={name!r} is unknown: it is for images, which are not supported. Encode them in a wrapper of the "
+            f"environment, and choose one of {', '.join(known)}."
+        )
+    check_choice("policy", name, known)
 
 
 def warn_about_box(action_space: spaces.Box) -> None:

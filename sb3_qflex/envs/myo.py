@@ -90,13 +90,23 @@ class WithoutModelSource(gym.Wrapper, RecordConstructorArgs):
     Frees the source that MyoSuite keeps beside its compiled model, about two thirds of an environment's memory: what
     many copies in one machine need. Trajectories are the same.
 
-    :param env: A MyoSuite environment that does not change its model's geometry (its challenges may)
+    :param env: A MyoSuite environment that does not change its model's geometry at a reset (its challenges may)
+    :raises ValueError: If it does
     """
 
     def __init__(self, env: gym.Env) -> None:
         RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
         body: Any = env.unwrapped
+        trial = _copy(body)
+        trial._mj_spec = None
+        try:
+            trial.reset()
+        except AttributeError as error:
+            raise ValueError(
+                f"{env} edits its model at each reset (sizes or masses of objects), for which MyoSuite needs the "
+                "model's source: leave WithoutModelSource out for this task."
+            ) from error
         body._mj_spec = None
 
 
@@ -149,9 +159,13 @@ def _twin(task: str) -> Any:
     :param task: MyoSuite's id
     :return: MyoSuite's environment on the shared model, with a simulation of its own
     """
-    prototype = _prototype(task)
-    own = mujoco.MjData(prototype.model)
-    memo = {id(shared): shared for shared in (prototype.model, prototype._mj_spec)}
-    twin = object.__new__(type(prototype))
-    vars(twin).update(copy.deepcopy(vars(prototype), {**memo, id(prototype.data): own}))
+    return _copy(_prototype(task))
+
+
+def _copy(body: Any) -> Any:
+    """MyoSuite's environment once more, on the same model and source, with a simulation of its own."""
+    own = mujoco.MjData(body.model)
+    memo = {id(shared): shared for shared in (body.model, body._mj_spec)}
+    twin = object.__new__(type(body))
+    vars(twin).update(copy.deepcopy(vars(body), {**memo, id(body.data): own}))
     return twin

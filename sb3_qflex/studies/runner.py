@@ -1,6 +1,5 @@
 """The queue: runs of a study over a number of processes, from where an earlier runner was stopped."""
 
-import fcntl
 import os
 import signal
 import sys
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sb3_qflex.common.persistence import lock
 from sb3_qflex.studies.definition import StudyError
 from sb3_qflex.studies.execution import Execution
 from sb3_qflex.studies.run_folder import RunFolder
@@ -146,7 +146,7 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno())
         except BlockingIOError as error:
             file.seek(0)
             raise StudyError(f"another runner, process {file.read().strip()}, works in {folder}") from error

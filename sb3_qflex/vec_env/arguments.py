@@ -15,17 +15,15 @@ EnvFn = Callable[[], gym.Env]
 
 def info_keys(infos: str | Sequence[str]) -> tuple[str, ...]:
     """
-    :param infos: "essential", "all", or names of further scalars
-    :return: names of the scalars kept, with whole infos none
+    :param infos: "auto", "essential", "all", or names of further scalars
+    :return: names of the scalars sent where not whole infos are
     :raises ValueError: if it is none of these
     """
-    if infos == "all":
-        return ()
-    if infos == "essential":
+    if infos in ("auto", "essential", "all"):
         return (SUCCESS,)
     if isinstance(infos, str) or not all(isinstance(key, str) for key in infos):
         raise ValueError(
-            f"infos: expected 'essential', 'all' or a sequence of names such as ['act_mag'], got {infos!r}"
+            f"infos: expected 'essential', 'all' or a sequence of names such as ['act_mag'], or 'auto', got {infos!r}"
         )
     return (SUCCESS, *dict.fromkeys(key for key in infos if key != SUCCESS))
 

@@ -68,13 +68,12 @@ class Backend(Protocol):
         """
         ...
 
-    def share(self, workers: Sequence[Any], layout: BatchLayout, all_infos: bool) -> Batch:
+    def share(self, workers: Sequence[Any], layout: BatchLayout) -> Batch:
         """
         Request that workers take actions from and bring results to arrays of this process.
 
         :param workers: as started
         :param layout: of the arrays
-        :param all_infos: whether whole infos are wanted
         :return: the arrays of all environments
         """
         ...

@@ -57,15 +57,14 @@ class ProcessWorker:
         self.name = f"worker {index} (pid {self.pid}, environments {rows.start} to {rows.stop - 1})"
         self.request("build", env_fns)
 
-    def attach(self, layout: BatchLayout, all_infos: bool, descriptor: int) -> None:
+    def attach(self, layout: BatchLayout, descriptor: int) -> None:
         """
         Request that results be written to the shared block.
 
         :param layout: of the block
-        :param all_infos: whether whole infos are wanted
         :param descriptor: of the block
         """
-        self.request("attach", layout, self.rows, all_infos)
+        self.request("attach", layout, self.rows)
         try:
             send_handle(self._connection, descriptor, self.pid)
         except OSError as error:
@@ -207,8 +206,8 @@ def _answer(group: EnvGroup, connection: Connection, number: int, command: str, 
     try:
         args = pickle.loads(pickled)
         if command == "attach":
-            layout, rows, all_infos = args
-            args = (_map_batch(connection, layout).rows(rows), layout.info_keys, all_infos)
+            layout, rows = args
+            args = (_map_batch(connection, layout).rows(rows), layout.info_keys)
         return cloudpickle.dumps((number, group.handle(command, *args)))
     # An argument or answer that cannot be pickled.
     except Exception as error:
@@ -243,12 +242,12 @@ class ProcessBackend:
         for index, (pickled, worker_rows) in enumerate(zip(env_fns, rows, strict=True)):
             yield ProcessWorker(self._context, pickled, index, worker_rows)
 
-    def share(self, workers: Sequence[ProcessWorker], layout: BatchLayout, all_infos: bool) -> Batch:
+    def share(self, workers: Sequence[ProcessWorker], layout: BatchLayout) -> Batch:
         """See ``Backend``."""
         descriptor = shared_memory.create(layout.nbytes)
         try:
             for worker in workers:
-                worker.attach(layout, all_infos, descriptor)
+                worker.attach(layout, descriptor)
             return layout.batch(shared_memory.open_block(descriptor, layout.nbytes))
         finally:
             os.close(descriptor)

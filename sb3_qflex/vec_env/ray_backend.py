@@ -41,9 +41,9 @@ class EnvActor:
         :return: as ``EnvGroup.handle``, and the arrays that a step or reset wrote
         """
         if command == "attach":
-            layout, all_infos = args
+            (layout,) = args
             batch = layout.batch(bytearray(layout.nbytes))
-            args = (batch, layout.info_keys, all_infos)
+            args = (batch, layout.info_keys)
         ok, value = self._group.handle(command, *args)
         arrays = self._group.batch.results() if command in ("step", "reset") else []
         return ok, value, arrays
@@ -68,22 +68,21 @@ class RayWorker:
         self._timeout: float | None = _START_SECONDS
         self.request("build", env_fns)
 
-    def attach(self, batch: Batch, layout: BatchLayout, all_infos: bool) -> None:
+    def attach(self, batch: Batch, layout: BatchLayout) -> None:
         """
         Request that results be sent in arrays of these shapes.
 
         :param batch: of all environments, to receive them
         :param layout: of that batch
-        :param all_infos: whether whole infos are wanted
         """
         self._batch = batch.rows(self.rows)
         n_envs = self.rows.stop - self.rows.start
-        self.request("attach", replace(layout, n_envs=n_envs), all_infos)
+        self.request("attach", replace(layout, n_envs=n_envs))
 
     def request(self, command: str, *args: Any) -> None:
         """See ``Worker``."""
         if command == "step" and args[0] is None:
-            args = (self._batch.actions.copy(),)
+            args = (self._batch.actions.copy(), *args[1:])
         self._answer = self._actor.handle.remote(command, *args)
         self.pending = True
 
@@ -151,9 +150,9 @@ class RayBackend:
         for index, (pickled, worker_rows) in enumerate(zip(env_fns, rows, strict=True)):
             yield RayWorker(pickled, index, worker_rows, self._options)
 
-    def share(self, workers: Sequence[RayWorker], layout: BatchLayout, all_infos: bool) -> Batch:
+    def share(self, workers: Sequence[RayWorker], layout: BatchLayout) -> Batch:
         """See ``Backend``."""
         batch = layout.batch(bytearray(layout.nbytes))
         for worker in workers:
-            worker.attach(batch, layout, all_infos)
+            worker.attach(batch, layout)
         return batch

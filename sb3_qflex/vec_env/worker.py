@@ -11,7 +11,16 @@ from threadpoolctl import threadpool_limits
 
 from sb3_qflex.vec_env import env_state
 from sb3_qflex.vec_env.errors import ErrorReport
-from sb3_qflex.vec_env.infos import EPISODE, MYOSUITE_SUCCESS, SUCCESS, encode_scalar, scalar, success
+from sb3_qflex.vec_env.infos import (
+    EPISODE,
+    MYOSUITE_SUCCESS,
+    SUCCESS,
+    TERMINAL,
+    TRUNCATED,
+    encode_scalar,
+    scalar,
+    success,
+)
 from sb3_qflex.vec_env.layout import Batch
 
 Info = dict[str, Any]
@@ -30,11 +39,11 @@ class EnvGroup:
 
     batch: Batch
     _info_keys: tuple[str, ...]
-    _all_infos: bool
 
     def __init__(self, is_abandoned: Callable[[], bool] = lambda: False) -> None:
         self._is_abandoned = is_abandoned
         self.envs: list[gym.Env] = []
+        self._last_infos: dict[int, Info] = {}
         # The environment in use, for error reports.
         self.current: int | None = None
 
@@ -58,15 +67,13 @@ class EnvGroup:
         limit_threads()
         return self.envs[0].observation_space, self.envs[0].action_space
 
-    def attach(self, batch: Batch, info_keys: tuple[str, ...], all_infos: bool) -> None:
+    def attach(self, batch: Batch, info_keys: tuple[str, ...]) -> None:
         """
         :param batch: arrays of this worker's environments to read actions from and write results to
-        :param info_keys: names of the scalars to write to ``batch.scalars``
-        :param all_infos: whether whole infos are wanted
+        :param info_keys: names of the scalars to write to ``batch.scalars``, where not whole infos are wanted
         """
         self.batch = batch
         self._info_keys = info_keys
-        self._all_infos = all_infos
 
     def handle(self, command: str, *args: Any) -> Reply:
         """
@@ -95,11 +102,12 @@ class EnvGroup:
             self._write_observation(index, observation)
         return {}, reset_infos
 
-    def step(self, actions: Any) -> StepReply:
+    def step(self, actions: Any, whole_infos: bool) -> StepReply:
         """
         Step every environment and reset those whose episode ended.
 
         :param actions: one per environment, None to take those of the batch
+        :param whole_infos: whether the whole infos are wanted
         :return: the parts of the infos that do not fit the batch, and the infos of the resets
         """
         if actions is None:
@@ -112,29 +120,34 @@ class EnvGroup:
             observation, self.batch.rewards[index], terminated, truncated, info = env.step(actions[index])
             done = bool(terminated or truncated)
             self.batch.dones[index] = done
-            self.batch.truncated[index] = info["TimeLimit.truncated"] = bool(truncated and not terminated)
+            self.batch.truncated[index] = info[TRUNCATED] = bool(truncated and not terminated)
             if done:
-                info["terminal_observation"] = observation
+                info[TERMINAL] = observation
                 observation, reset_infos[index] = env.reset()
             self._write_observation(index, observation)
-            self._write_info(index, info, infos)
+            self._last_infos[index] = info
+            if whole_infos:
+                infos[index] = _with_success(info)
+            else:
+                self._write_info(index, info, infos)
         return infos, reset_infos
+
+    def whole_infos(self) -> dict[int, Info]:
+        """
+        :return: the infos of the last step
+        """
+        return {index: _with_success(info) for index, info in self._last_infos.items()}
 
     def _write_observation(self, index: int, observation: Any) -> None:
         for key, array in self.batch.observations.items():
             array[index] = observation if key is None else observation[key]
 
     def _write_info(self, index: int, info: Info, infos: dict[int, Info]) -> None:
-        if self._all_infos:
-            if MYOSUITE_SUCCESS in info:
-                info.setdefault(SUCCESS, success(info))
-            infos[index] = info
-            return
         for column, key in enumerate(self._info_keys):
             value, scalar_type = encode_scalar(key, scalar(info, key))
             self.batch.scalars[index, column] = value
             self.batch.scalar_types[index, column] = scalar_type
-        rare = {key: info[key] for key in ("terminal_observation", EPISODE) if key in info}
+        rare = {key: info[key] for key in (TERMINAL, EPISODE) if key in info}
         if rare:
             infos[index] = rare
 
@@ -211,6 +224,12 @@ class EnvGroup:
         """Close every environment."""
         for env in self._each(range(len(self.envs))):
             env.close()
+
+
+def _with_success(info: Info) -> Info:
+    if MYOSUITE_SUCCESS in info:
+        info.setdefault(SUCCESS, success(info))
+    return info
 
 
 def limit_threads() -> None:

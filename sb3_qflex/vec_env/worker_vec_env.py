@@ -6,7 +6,8 @@ none serves SB3 with many Python environments on a few cores, hence this one.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import cloudpickle
@@ -18,7 +19,7 @@ from stable_baselines3.common.vec_env.util import dict_to_obs, obs_space_info
 from sb3_qflex.vec_env.arguments import EnvFn, check_env_fns, check_workers, info_keys
 from sb3_qflex.vec_env.backend import Backend, Worker, split
 from sb3_qflex.vec_env.errors import WorkerDiedError
-from sb3_qflex.vec_env.infos import decode_scalar
+from sb3_qflex.vec_env.infos import TRUNCATED, PartialInfo, Rest, decode_scalar
 from sb3_qflex.vec_env.layout import BatchLayout
 from sb3_qflex.vec_env.process import ProcessBackend
 from sb3_qflex.vec_env.worker import StepReply
@@ -34,10 +35,15 @@ class WorkerVecEnv(VecEnv):
 
     ``infos`` says what the info of a step holds:
 
+    - ``"auto"``: the environment's whole info, unless an algorithm says through :meth:`essential_infos` that it keeps
+      none, as those of this package do unless their replay buffer stores infos. What is read besides (by a callback,
+      a wrapper) is then brought at the first reading, and infos are whole from then on;
     - ``"essential"``: what SB3 and the Zoo read, that is ``TimeLimit.truncated``, ``is_success`` (from MyoSuite's
       ``solved`` where missing), ``episode`` and ``terminal_observation``, as far as the environment gives them;
     - names: these scalars besides, found in the info or in MyoSuite's ``rwd_dict``;
     - ``"all"``: the environment's whole info, with ``is_success`` added where only ``solved`` is there.
+
+    A key that the environment may have given and that was not sent is a ``KeyError``, for ``info.get`` as well.
 
     ``reset_infos`` are always whole. An exception of an environment is raised with its own type and with the worker's
     traceback as a note; the workers then still serve ``reset`` and ``close``. When a worker dies all are stopped.
@@ -50,7 +56,7 @@ class WorkerVecEnv(VecEnv):
         Ray those of the cluster
     :param start_method: of the processes, one of ``multiprocessing.get_all_start_methods()``; by default "forkserver"
         where available, else "spawn", as in SB3
-    :param infos: "essential", "all", or names of further scalars
+    :param infos: "auto", "essential", "all", or names of further scalars
     :param backend: "process" for processes on this machine, "ray" for Ray actors on a cluster
     :param ray_options: options of the Ray actors (``num_cpus``, ``resources``, ``runtime_env``, ...)
     :raises ValueError: if an argument is out of range, or two functions return the same environment
@@ -65,7 +71,7 @@ class WorkerVecEnv(VecEnv):
         env_fns: list[EnvFn],
         n_workers: int | None = None,
         start_method: str | None = None,
-        infos: str | Sequence[str] = "essential",
+        infos: str | Sequence[str] = "auto",
         backend: str = "process",
         ray_options: dict[str, Any] | None = None,
     ):
@@ -74,8 +80,11 @@ class WorkerVecEnv(VecEnv):
         check_workers(n_workers, start_method, backend, ray_options)
         self.closed = False
         self._why_closed = "close() was called"
-        self._all_infos = infos == "all"
+        self._decides_infos = infos == "auto"
+        self._whole_infos = infos in ("auto", "all")
         self._info_keys = info_keys(infos)
+        # Of infos that are not whole: the same for all steps, unless the rest may be asked for.
+        self._rest = Rest(self._info_keys)
         self._unseen_keys = list(self._info_keys[1:])
         self._workers: list[Worker] = []
         try:
@@ -92,7 +101,7 @@ class WorkerVecEnv(VecEnv):
             self._workers.append(worker)
         observation_space, action_space = self._replies(self._workers)[0]
         self._layout = _layout(n_envs, observation_space, action_space, self._info_keys)
-        self._batch = backend.share(self._workers, self._layout, self._all_infos)
+        self._batch = backend.share(self._workers, self._layout)
         self._replies(self._workers)
         super().__init__(n_envs, observation_space, action_space)
         # As DummyVecEnv: the environment's metadata, which the video recorder reads.
@@ -115,8 +124,9 @@ class WorkerVecEnv(VecEnv):
         self._finish_requests()
         if fits:
             shared[...] = actions
+        self._rest.forget()
         for worker in self._workers:
-            self._request(worker, "step", None if fits else actions[worker.rows])
+            self._request(worker, "step", None if fits else actions[worker.rows], self._whole_infos)
 
     def step_wait(self) -> VecEnvStepReturn:
         """
@@ -153,17 +163,44 @@ class WorkerVecEnv(VecEnv):
 
     def _infos(self, replies: list[StepReply]) -> list[dict[str, Any]]:
         self._store_reset_infos(replies)
-        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": one} for one in self._batch.truncated.tolist()]
-        scalars, types = self._batch.scalars.tolist(), self._batch.scalar_types.tolist()
-        for info, values, value_types in zip(infos, scalars, types, strict=True):
-            for key, value, value_type in zip(self._info_keys, values, value_types, strict=True):
-                if value_type:
-                    info[key] = decode_scalar(value, value_type)
+        infos: list[dict[str, Any]] = [{TRUNCATED: one} for one in self._batch.truncated.tolist()]
+        if not self._whole_infos:
+            infos = self._partial(infos)
         for worker, (worker_infos, _) in zip(self._workers, replies, strict=True):
             for index, info in worker_infos.items():
                 infos[worker.rows.start + index].update(info)
         self._warn_unseen(infos)
         return infos
+
+    def _partial(self, infos: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        scalars, types = self._batch.scalars.tolist(), self._batch.scalar_types.tolist()
+        for info, values, value_types in zip(infos, scalars, types, strict=True):
+            for key, value, value_type in zip(self._info_keys, values, value_types, strict=True):
+                if value_type:
+                    info[key] = decode_scalar(value, value_type)
+        if self._decides_infos:
+            self._rest = Rest(self._info_keys, self._fetch_infos)
+        return [PartialInfo(info, self._rest, index) for index, info in enumerate(infos)]
+
+    def _fetch_infos(self) -> list[dict[str, Any]]:
+        """The whole infos of the last step. Who reads them once will do so again: from now on they are sent."""
+        self._whole_infos = True
+        for worker in self._workers:
+            self._request(worker, "whole_infos")
+        return [info for reply in self._replies(self._workers) for info in reply.values()]
+
+    @contextmanager
+    def essential_infos(self) -> Iterator[None]:
+        """
+        What an algorithm enters while it learns if it reads no more of infos than SB3 does and keeps none of them: with
+        ``infos="auto"`` the rest then stays in the workers until something else asks for it.
+        """
+        before = self._whole_infos
+        self._whole_infos = before and not self._decides_infos
+        try:
+            yield
+        finally:
+            self._whole_infos = before
 
     def _store_reset_infos(self, replies: list[StepReply]) -> None:
         for worker, (_, reset_infos) in zip(self._workers, replies, strict=True):
@@ -253,6 +290,7 @@ class WorkerVecEnv(VecEnv):
         if self.closed:
             return
         self.closed = True
+        self._rest.forget()
         for worker in self._workers:
             worker.begin_close()
         for worker in self._workers:

@@ -114,13 +114,15 @@ class KilledAt(BaseCallback):
         return True
 
 
-def train_until_killed(folder: str) -> None:
-    th.set_num_threads(1)
+def train_until_killed(folder: str, threads: int) -> None:
+    th.set_num_threads(threads)  # sums depend on their number
     noisy("Pendulum-v1").learn(124, [TrainingCheckpoint(folder, every=24), KilledAt(104)])
 
 
 def test_a_killed_training_resumes(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=train_until_killed, args=(str(tmp_path),))
+    process = multiprocessing.get_context("spawn").Process(
+        target=train_until_killed, args=(str(tmp_path), th.get_num_threads())
+    )
     process.start()
     process.join(timeout=120)
     assert process.exitcode == -signal.SIGKILL

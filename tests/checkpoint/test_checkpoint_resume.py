@@ -73,7 +73,6 @@ CASES = {
 FAST = ("pendulum", "chain", "workers", "her")  # the others take as long again, and are for `make test-slow`
 
 
-@pytest.mark.filterwarnings("ignore:optimize_memory_usage")
 @pytest.mark.parametrize(
     "make_env, options",
     [pytest.param(*case, id=name, marks=() if name in FAST else pytest.mark.slow) for name, case in CASES.items()],

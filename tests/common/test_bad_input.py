@@ -5,11 +5,18 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from helpers.small_models import BoxEnv, assert_same, bit_flipping, parameters, small_model
-from stable_baselines3.common.vec_env import DummyVecEnv
+from helpers.small_models import BoxEnv, ReachEnv, assert_same, bit_flipping, parameters, small_model
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    VecCheckNan,
+    VecEnvWrapper,
+    VecFrameStack,
+    VecMonitor,
+    VecNormalize,
+)
 from stable_baselines3.sac.policies import SACPolicy
 
-from sb3_qflex import QFlex
+from sb3_qflex import QFlex, QFlexPolicy
 
 OPTIONS = [
     ({"flow_steps": 0}, "flow_steps must be an integer of at least 1, not 0"),
@@ -94,7 +101,7 @@ def test_unknown_names(name, message, tmp_path):
 def test_policies():
     with pytest.raises(ValueError, match="policy='MlpPolcy' is unknown, did you mean 'MlpPolicy'"):
         small_model(BoxEnv(), "MlpPolcy")
-    with pytest.raises(ValueError, match="unknown"):
+    with pytest.raises(ValueError, match=r"unknown.* images, .*not supported.* one of MlpPolicy, MultiInputPolicy"):
         small_model(BoxEnv(), "CnnPolicy")
     with pytest.raises(ValueError, match="subclass of QFlexPolicy"):
         small_model(BoxEnv(), SACPolicy)
@@ -113,6 +120,10 @@ ACTIONS = {
     "integers": (spaces.Box(-1, 1, (2,), np.int32), "actions of a float type, not int32"),
     "unbounded": (spaces.Box(-1.0, np.inf, (2,), np.float32), "finite lower and upper bound"),
     "no width": (spaces.Box(np.zeros(2, np.float32), np.array([1, 0], np.float32)), r"entries \[1\] .* no width"),
+    "no dimension": (
+        spaces.Box(-1.0, 1.0, (), np.float32),
+        r"'?action'? is a number without a dimension .* shape \(1,\)",
+    ),
     "no actuator": (spaces.Box(-1.0, 1.0, (0,), np.float32), "at least one actuator"),
 }
 
@@ -125,7 +136,17 @@ def test_action_spaces(space, message, error):
         small_model(BoxEnv(action_space=space))
 
 
+NUMBER = spaces.Box(-1.0, 1.0, (), np.float32)
+NOTHING = spaces.Box(-1.0, 1.0, (0,), np.float32)
 OBSERVATIONS = {
+    "no dimension": (NUMBER, r"'observation' is a number without a dimension .* shape \(1,\)"),
+    "no dimension in Dict": (spaces.Dict(a=NUMBER, n=spaces.Discrete(2)), "'a' is a number without a dimension"),
+    "empty": (NOTHING, "'observation' is empty .* leave it out"),
+    "empty in Dict": (spaces.Dict(a=NOTHING, n=spaces.Discrete(2)), "'a' is empty .* leave it out"),
+    "empty Dict": (spaces.Dict({}), "At least one observation is needed"),
+    "matrix of choices": (spaces.MultiDiscrete([[3, 4], [2, 2]]), r"(?s)one dimension.*\(2, 2\).*flatten it"),
+    "column of choices": (spaces.Dict(a=spaces.MultiDiscrete([[3], [2]])), r"'a' is of shape \(2, 1\)"),
+    "nested": (spaces.Dict(a=spaces.Dict(b=spaces.Discrete(2))), "does not support the Dict observation 'a'"),
     "image": (spaces.Box(0, 255, (36, 36, 3), np.uint8), "does not support images"),
     "image in Dict": (spaces.Dict({"eye": spaces.Box(0, 255, (3, 36, 36), np.uint8)}), "'eye' is one"),
     "text": (spaces.Text(5), "does not support the Text observation"),
@@ -138,6 +159,92 @@ def test_observation_spaces(space, message):
     policy = "MultiInputPolicy" if isinstance(space, spaces.Dict) else "MlpPolicy"
     with pytest.raises(ValueError, match=message):
         small_model(BoxEnv(space), policy)
+
+
+@pytest.mark.parametrize("space", [NUMBER, NOTHING], ids=["no dimension", "empty"])
+def test_observation_spaces_of_a_policy_alone_and_at_load(space, tmp_path):
+    with pytest.raises(ValueError, match="observation"):
+        QFlexPolicy(space, spaces.Box(-1.0, 1.0, (2,)), lambda _: 1e-3)
+    small_model(BoxEnv()).save(tmp_path / "model")
+    for load in (
+        lambda: QFlex.load(tmp_path / "model", env=BoxEnv(space)),
+        lambda: small_model().set_env(BoxEnv(space)),
+    ):
+        with pytest.raises(ValueError, match="'observation' is"):
+            load()
+
+
+# --- Vectorised environments ---
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_vector_environments_of_gymnasium(mode):
+    env = gym.make_vec("Pendulum-v1", num_envs=2, vectorization_mode=mode)
+    wrapped = gym.wrappers.vector.RecordEpisodeStatistics(env)
+    for given in (env, wrapped):
+        with pytest.raises(ValueError, match=r"Gymnasium's vector environments.*make_vec_env\(env_id, n_envs\)"):
+            small_model(given)
+    model = small_model()
+    with pytest.raises(ValueError, match="Gymnasium's vector environments"):
+        model.set_env(env)
+    env.close()
+
+
+class Shift(VecEnvWrapper):
+    def reset(self):
+        return self.venv.reset() + 5.0
+
+    def step_wait(self):
+        observations, rewards, dones, infos = self.venv.step_wait()
+        return observations + 5.0, rewards, dones, infos
+
+
+class Reward(VecEnvWrapper):
+    def reset(self):
+        return self.venv.reset()
+
+    def step_wait(self):
+        observations, rewards, dones, infos = self.venv.step_wait()
+        return observations, 2.0 * rewards, dones, infos
+
+
+def stacked(env):
+    return VecFrameStack(env, 3)
+
+
+@pytest.mark.parametrize("wrap", [stacked, Shift, Reward])
+def test_wrappers_above_normalisation(wrap, tmp_path):
+    def env(n_envs=2):
+        return DummyVecEnv([BoxEnv] * n_envs)
+
+    expected = r"above VecNormalize .*step_wait.*Put VecNormalize above it.*VecNormalize\(\w+\(env, .*vec_env_wrapper"
+    for given in (
+        wrap(VecNormalize(env())),
+        VecMonitor(wrap(VecNormalize(env()))),
+        wrap(VecMonitor(VecNormalize(env()))),
+    ):
+        with pytest.raises(ValueError, match=expected):
+            small_model(given)
+    model = small_model(VecNormalize(wrap(env()))).learn(30)
+    with pytest.raises(ValueError, match="Put VecNormalize above it"):
+        model.set_env(wrap(VecNormalize(env())))
+    model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="Put VecNormalize above it"):
+        QFlex.load(tmp_path / "model", env=wrap(VecNormalize(env())))
+
+
+def test_wrappers_above_normalisation_that_change_nothing():
+    env = VecCheckNan(VecMonitor(VecNormalize(DummyVecEnv([BoxEnv, BoxEnv]))))
+    model = small_model(env).learn(30)
+    batch = model.replay_buffer.sample(20, env=model.get_vec_normalize_env())
+    assert float(batch.observations.abs().max()) > 1.0
+
+
+def test_wrappers_above_normalisation_of_dict_observations():
+    env = DummyVecEnv([ReachEnv])
+    with pytest.raises(ValueError, match=r"Put VecNormalize above it.* in the place of frame_stack"):
+        small_model(VecFrameStack(VecNormalize(env), 2), "MultiInputPolicy")
+    small_model(VecNormalize(VecFrameStack(env, 2)), "MultiInputPolicy").learn(30)
 
 
 @pytest.mark.parametrize("low, high, message", [(-1e4, 1e4, "20000 wide"), (-1.0, 50.0, "lopsided")])

@@ -2,13 +2,14 @@
 
 import pickle
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from gymnasium import spaces
 from helpers.small_models import BoxEnv, small_model
-from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.monitor import Monitor
@@ -78,6 +79,18 @@ class Recorder(KVWriter):
 
     def close(self) -> None:
         pass
+
+
+class Seen(BaseCallback):
+    """Keeps what a function gives at each step."""
+
+    def __init__(self, look: Callable[[], Any]) -> None:
+        super().__init__()
+        self.look, self.values = look, []
+
+    def _on_step(self) -> bool:
+        self.values.append(self.look())
+        return True
 
 
 VEC_ENVS = {
@@ -221,13 +234,92 @@ def test_statistics_of_normalisation_stay_clean_and_the_log_counts() -> None:
 def test_evaluation_is_not_touched_and_not_disturbed() -> None:
     env, eval_env = (VecNormalize(make_vec_env(BoxEnv, 1)) for _ in range(2))
     model = small_model(env, bad_states="truncate")
+    guarded = Seen(lambda: ["step_wait" in vars(each.unwrapped) for each in (env, eval_env)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model.learn(30, callback=EvalCallback(eval_env, eval_freq=10, n_eval_episodes=1, verbose=0))
+        model.learn(30, callback=[EvalCallback(eval_env, eval_freq=10, n_eval_episodes=1, verbose=0), guarded])
         small_model(make_vec_env(BoxEnv, 1)).learn(
             30, callback=EvalCallback(make_vec_env(BoxEnv, 1), eval_freq=10, n_eval_episodes=1, verbose=0)
         )
-    assert "step_wait" in vars(env.unwrapped) and "step_wait" not in vars(eval_env.unwrapped)
+    assert guarded.values == [[True, False]] * 30
+
+
+@pytest.mark.parametrize("kind", VEC_ENVS)
+@pytest.mark.parametrize("space", [None, DICT], ids=["box", "dict"])
+def test_after_learning_the_environment_is_as_it_was(kind: str, space: spaces.Space | None) -> None:
+    env = VEC_ENVS[kind]([lambda: SickEnv(at=[25], observation_space=space) for _ in range(2)])
+    before = set(vars(env)) | {"actions"}
+    policy = "MlpPolicy" if space is None else "MultiInputPolicy"
+    model = small_model(env, policy).learn(40)
+    assert set(vars(env)) <= before
+    # Somebody else's algorithm gets what the environment gives, and ours raises again.
+    for _ in range(5):
+        observations = env.step(ACTIONS[:2])[0]
+    assert np.isnan(observations if space is None else observations["a"]).any()
+    env.set_attr("count", 0)
+    with pytest.raises(BadStateError, match="is nan"):
+        model.learn(100)
+    assert set(vars(env)) <= before
+    env.close()
+
+
+def test_what_was_there_before_is_called_and_comes_back() -> None:
+    env = DummyVecEnv([lambda: SickEnv(at=[35])])
+    calls: list[int] = []
+    original = env.step_wait
+
+    def counted() -> Any:
+        calls.append(1)
+        return original()
+
+    env.step_wait = counted  # type: ignore[method-assign]
+    model = small_model(env).learn(30)
+    assert len(calls) == 30 and env.step_wait is counted
+    with pytest.raises(BadStateError):
+        model.learn(30)
+    assert len(calls) == 35 and env.step_wait is counted
+
+
+def test_a_method_replaced_while_learning_keeps_working() -> None:
+    env = DummyVecEnv([lambda: SickEnv(at=[35])])
+    model = small_model(env)
+
+    def replace() -> None:
+        if model.num_timesteps == 5:
+            below = env.step_wait
+            env.step_wait = lambda: below()  # type: ignore[method-assign]
+
+    model.learn(30, callback=Seen(replace))
+    for _ in range(5):
+        observations = env.step(ACTIONS[:1])[0]
+    assert np.isnan(observations).any()
+    env.set_attr("count", 0)
+    with pytest.raises(BadStateError):
+        model.learn(100)
+
+
+def test_the_option_assigned_in_a_callback_acts() -> None:
+    env = DummyVecEnv([lambda: SickEnv(at=[5, 15, 25])])
+    model = small_model(env, learning_starts=100)
+    modes = {1: "truncate", 10: "off", 20: "raise"}
+
+    def look() -> None:
+        model.bad_states = modes.get(model.num_timesteps, model.bad_states)
+
+    with pytest.raises(BadStateError, match="is nan"):
+        model.learn(40, callback=Seen(look))
+    assert model.num_timesteps == 24
+    observations = model.replay_buffer.next_observations[:24]
+    assert np.isnan(observations).any(axis=(1, 2)).nonzero()[0].tolist() == [14]
+
+
+def test_a_guard_of_the_users_own_stays() -> None:
+    env: VecEnv = DummyVecEnv([BoxEnv])
+    own = BadStateGuard(env, "truncate", limit=5.0)
+    own.attach()
+    for mode in ("raise", "off"):
+        small_model(env, bad_states=mode).learn(5)
+        assert guard(env, "truncate") is own and own.mode == "truncate"
 
 
 def test_the_option_is_kept_and_reaches_later_environments(tmp_path: Any) -> None:

@@ -139,3 +139,27 @@ def test_an_evaluation_counts_diverged_episodes_once(tmp_path, monkeypatch):
     returns, lengths = evaluate_policy(Still(), envs, 6, callback=look, return_episode_rewards=True)
     assert len(returns) == len(lengths) == len(successes) == 6
     assert lengths.count(3) == 3 and np.isfinite(returns).all()
+
+
+def test_a_task_that_edits_its_model_needs_the_models_source():
+    env = gym.make("myoHandObjHoldRandom-v0")
+    with pytest.raises(ValueError, match=r"edits its model at each reset.* leave WithoutModelSource out"):
+        WithoutModelSource(env)
+    # Nothing was taken from it.
+    env.reset(seed=0)
+    # A sibling of the same class as tasks that do is not refused for it.
+    WithoutModelSource(gym.make("myoElbowPose1D6MRandom-v0")).reset(seed=0)
+
+
+def test_leaving_the_source_out_changes_no_trajectory():
+    plain, bare = gym.make("myoHandPenTwirlRandom-v0"), gym.make("myoHandPenTwirlRandom-v0")
+    for env in (plain, bare):
+        env.reset(seed=3)
+    bare = WithoutModelSource(bare)
+    for _ in range(2):
+        # Without a seed: the generators go on from where they were.
+        np.testing.assert_array_equal(plain.reset()[0], bare.reset()[0])
+        for _ in range(5):
+            one, other = (env.step(np.full(39, 0.5, dtype=np.float32)) for env in (plain, bare))
+            np.testing.assert_array_equal(one[0], other[0])
+            assert one[1:4] == other[1:4]

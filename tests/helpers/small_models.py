@@ -31,7 +31,10 @@ class BoxEnv(gym.Env):
     """Any spaces: random observations, the mean action as reward, episodes cut after ten steps."""
 
     def __init__(self, observation_space: spaces.Space | None = None, action_space: spaces.Space | None = None):
-        self.observation_space = observation_space or spaces.Box(-1.0, 1.0, (3,), np.float32)
+        # An empty Dict space counts as false.
+        self.observation_space = (
+            spaces.Box(-1.0, 1.0, (3,), np.float32) if observation_space is None else observation_space
+        )
         self.action_space = action_space or spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.executed: list[np.ndarray] = []
 

@@ -40,6 +40,7 @@ def test_ray_workers(cluster: Cluster) -> None:
     second = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
     same_trajectories_as_dummy_vec_env()
+    infos_that_stay_with_the_actors()
     an_environment_that_raises()
     a_node_that_is_lost(cluster, second)
 
@@ -60,6 +61,17 @@ def same_trajectories_as_dummy_vec_env() -> None:
             assert ("terminal_observation" in our_info) == ("terminal_observation" in their_info)
         assert ours.reset_infos == theirs.reset_infos
     ours.close()
+
+
+def infos_that_stay_with_the_actors() -> None:
+    env = make(sample_envs(4))
+    env.reset()
+    with env.essential_infos():
+        first, second = env.step(ACTIONS)[3], env.step(ACTIONS)[3]
+        with pytest.raises(KeyError, match="'steps' was not sent"):
+            first[3].get("steps")
+        assert [info["steps"] for info in second] == [3] * 4
+    env.close()
 
 
 def an_environment_that_raises() -> None:

@@ -18,7 +18,9 @@ ESSENTIAL = ("TimeLimit.truncated", "terminal_observation", "episode", "is_succe
 
 def worker_env(n_envs: int = 5, n_workers: int = 2, **kwargs: Any) -> WorkerVecEnv:
     vec_kwargs = {key: kwargs.pop(key) for key in ("infos", "start_method") if key in kwargs}
-    return WorkerVecEnv(sample_envs(n_envs, **kwargs), n_workers, **({"start_method": "fork"} | vec_kwargs))
+    return WorkerVecEnv(
+        sample_envs(n_envs, **kwargs), n_workers, **({"start_method": "fork", "infos": "essential"} | vec_kwargs)
+    )
 
 
 def assert_same(ours: Any, theirs: Any) -> None:
@@ -106,7 +108,7 @@ def test_monitor_and_make_vec_env() -> None:
         env.action_space.seed(1)
         return env
 
-    ours, theirs = make(WorkerVecEnv, n_workers=2, start_method="fork"), make(DummyVecEnv)
+    ours, theirs = make(WorkerVecEnv, n_workers=2, start_method="fork", infos="essential"), make(DummyVecEnv)
     assert_same_trajectories(ours, theirs)
     assert ours.env_is_wrapped(Monitor) == [True] * 5
     assert ours.env_method("get_episode_lengths") == theirs.env_method("get_episode_lengths")
