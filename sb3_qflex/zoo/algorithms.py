@@ -3,14 +3,13 @@
 Classes and functions stand as ``"module:name"`` and are imported on first use, so that the table itself costs nothing.
 """
 
-import inspect
 import os
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -21,7 +20,7 @@ _TUNING = "sb3_qflex.zoo.tuning"
 
 
 @dataclass(frozen=True)
-class Algorithm:
+class ZooAlgorithm:
     """
     What RL Zoo is told of one algorithm.
 
@@ -54,9 +53,9 @@ class Algorithm:
 
 
 #: By RL Zoo's name, as in ``--algo``.
-ALGORITHMS = {"qflex": Algorithm("sb3_qflex.qflex.qflex:QFlex", f"{_TUNING}:sample_qflex_params")}
+ALGORITHMS = {"qflex": ZooAlgorithm("sb3_qflex.qflex.qflex:QFlex", f"{_TUNING}:sample_qflex_params")}
 #: Tuning spaces for algorithms of others that RL Zoo has none for; whatever it has or gets itself comes first.
-TUNING_OF_OTHERS = {"crossq": Algorithm("sb3_contrib:CrossQ", f"{_TUNING}:sample_crossq_params")}
+TUNING_OF_OTHERS = {"crossq": ZooAlgorithm("sb3_contrib:CrossQ", f"{_TUNING}:sample_crossq_params")}
 #: What ``compare`` trains unless told otherwise.
 COMPARED = ("qflex", "crossq", "sac")
 
@@ -84,20 +83,3 @@ def class_of(name: str) -> "type[OffPolicyAlgorithm] | None":
     known = ALGORITHMS.get(name)
     used = import_module("rl_zoo3.exp_manager").ALGOS.get(name)
     return used if known and isinstance(used, type) and issubclass(used, known.load_class()) else None
-
-
-def constructor_arguments(algorithm_class: type) -> list[str]:
-    """
-    :param algorithm_class: an algorithm
-    :return: names of the keywords that its constructor takes, those that it hands on with ``**kwargs`` included
-    """
-    names: list[str] = []
-    for base in algorithm_class.__mro__:
-        if "__init__" not in vars(base):
-            continue
-        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-        names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        # ``**unknown: Never`` collects names only to refuse them.
-        if not any(p.kind is p.VAR_KEYWORD and p.annotation is not Never for p in parameters):
-            break
-    return [name for name in dict.fromkeys(names) if name not in ("self", "env")]

@@ -17,7 +17,8 @@ import yaml
 from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_qflex.common import validation
-from sb3_qflex.zoo.algorithms import class_of, constructor_arguments
+from sb3_qflex.common.keywords import keywords_of, without_sde
+from sb3_qflex.zoo.algorithms import class_of
 from sb3_qflex.zoo.trials import check_trial, entry_below, over
 
 _Check = Callable[[Any], bool]
@@ -217,7 +218,7 @@ def checking(read_hyperparameters: Callable[..., Any], self: Any) -> Any:
     below = entry_below(read_hyperparameters, self)
     with over({key: evaluated(value) for key, value in below.items() if key.endswith("_kwargs")}):
         hyperparams, saved = read_hyperparameters(self)
-    arguments = constructor_arguments(algorithm_class)
+    arguments = [name for name in keywords_of(algorithm_class) if name != "env"]
     if "use_sde" not in arguments:
         _leave_sde_out(hyperparams, algorithm_class)
     _make_numbers(hyperparams)
@@ -228,7 +229,7 @@ def checking(read_hyperparameters: Callable[..., Any], self: Any) -> Any:
 def _leave_sde_out(hyperparams: dict[str, Any], algorithm_class: type) -> None:
     """Options of gSDE in an entry that was written for SAC: refused where they are meant, else left out."""
     if hyperparams.get("use_sde"):
-        validation.check_keywords(algorithm_class.__name__, ["use_sde"], algorithm_class)
+        without_sde(algorithm_class.__name__, hyperparams)
     for key in _SDE:
         hyperparams.pop(key, None)
 

@@ -19,7 +19,7 @@ from types import ModuleType
 
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from sb3_qflex.zoo.algorithms import ALGORITHMS, TUNING_OF_OTHERS, Algorithm, Tuning, import_named
+from sb3_qflex.zoo.algorithms import ALGORITHMS, TUNING_OF_OTHERS, Tuning, ZooAlgorithm, import_named
 from sb3_qflex.zoo.entry_checks import checking
 from sb3_qflex.zoo.hyperparameters import with_our_files
 from sb3_qflex.zoo.progress import with_progress_file
@@ -68,8 +68,8 @@ def register_algorithm(
         )
     if place is not None and not (place.is_file() or (place / f"{name}.yml").is_file()):
         raise ValueError(f"hyperparameters={hyperparameters!r} is neither a YAML file nor a folder with {name}.yml.")
-    samplers = sample_params or Algorithm.sample_params, convert_params or Algorithm.convert_params
-    algorithm = Algorithm(algorithm_class, *samplers, place)
+    samplers = sample_params or ZooAlgorithm.sample_params, convert_params or ZooAlgorithm.convert_params
+    algorithm = ZooAlgorithm(algorithm_class, *samplers, place)
     algorithm.load_class()
     zoo_algorithms = import_module("rl_zoo3.utils").ALGOS
     if name in zoo_algorithms and name not in ALGORITHMS:

@@ -15,7 +15,7 @@ from sb3_qflex import __main__ as command
 from sb3_qflex.studies.definition import load_study
 from sb3_qflex.studies.plan import plan_runs
 from sb3_qflex.zoo import compare, registration
-from sb3_qflex.zoo.algorithms import ALGORITHMS, class_of, constructor_arguments
+from sb3_qflex.zoo.algorithms import ALGORITHMS, class_of
 from sb3_qflex.zoo.hyperparameters import our_file
 from sb3_qflex.zoo.registration import register, register_algorithm
 
@@ -170,12 +170,3 @@ def test_another_class_under_our_name_is_left_alone(tmp_path: Path, monkeypatch:
     assert run.read_hyperparameters()[0]["my_own"] == 1
     run.create_callbacks()
     assert run.callbacks == []
-
-
-def test_arguments_are_those_that_the_constructor_takes() -> None:
-    assert "my_option" in constructor_arguments(Mine) and "use_sde" in constructor_arguments(Mine)
-    assert "flow_steps" in constructor_arguments(QFlex) and "policy_base" not in constructor_arguments(QFlex)
-    assert not {"self", "env", "args", "kwargs", "unknown"} & {
-        *constructor_arguments(Mine),
-        *constructor_arguments(QFlex),
-    }
