@@ -14,6 +14,8 @@ from sb3_qflex import QFlex
 from sb3_qflex import __main__ as command
 from sb3_qflex.studies.definition import load_study
 from sb3_qflex.studies.plan import plan_runs
+from sb3_qflex.studies.run_folder import RunFolder
+from sb3_qflex.studies.runner import Runner
 from sb3_qflex.zoo import compare, registration
 from sb3_qflex.zoo.algorithms import ALGORITHMS, class_of
 from sb3_qflex.zoo.hyperparameters import our_file
@@ -46,6 +48,10 @@ class Mine(SAC):
 
 register_algorithm("mine", Mine, hyperparameters=Path(__file__).with_name("mine.yml"))
 '''
+STUDY = (
+    "{title: t, text: t, budget: 100, evaluation: {every: 50, episodes: 1}, tasks: {pendulum: {env: Pendulum-v1}}, "
+    "algorithms: {mine: {algo: mine}}, seeds: [0], regime: small}"
+)
 
 
 class Mine(SAC):
@@ -91,6 +97,25 @@ def test_compare_trains_it_in_a_process_that_imports_its_module(
     assert (tmp_path / "logs/mine/Pendulum-v1_1/progress.csv").is_file()
 
 
+def test_a_study_trains_one_that_is_built_on_our_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = "n_timesteps: 100, policy: MlpPolicy, learning_starts: 50, buffer_size: 500, policy_delay: 1"
+    (tmp_path / "mine.yml").write_text(f"default: {{{entry}}}")
+    (tmp_path / "mine.py").write_text(
+        "from sb3_qflex.zoo.registration import register_algorithm\n"
+        "register_algorithm('mine', 'helpers.small_td3:SmallTD3', hyperparameters=__file__.replace('.py', '.yml'))"
+    )
+    (tmp_path / "study.yml").write_text(STUDY)
+    monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}:{REPOSITORY / 'tests'}:{tmp_path}")
+    monkeypatch.setenv("SB3_QFLEX_ALGORITHMS", "mine")
+    monkeypatch.syspath_prepend(tmp_path)
+    (plan,) = plan_runs(load_study(str(tmp_path / "study.yml")))
+    run = RunFolder(plan, tmp_path / "runs")
+    Runner([run], 1).run()
+    record = run.done()
+    assert record is not None and (record["steps"], record["updates"]) == (100, 50)
+    assert (run.path / record["zoo folder"] / "progress.csv").is_file()
+
+
 def test_rl_zoo_knows_all_of_it(tmp_path: Path, file: Path) -> None:
     register_algorithm("mine", Mine, hyperparameters=file)
     run = experiment(tmp_path, "mine", eval_freq=-1)
@@ -126,10 +151,7 @@ def test_it_is_tuned_in_the_common_space_or_its_own(file: Path) -> None:
 
 def test_a_study_and_both_regimes_find_its_files(tmp_path: Path, file: Path) -> None:
     study = tmp_path / "study.yml"
-    study.write_text(
-        "{title: t, text: t, budget: 100, evaluation: {every: 50, episodes: 1}, tasks: {pendulum: {env: Pendulum-v1}}, "
-        "algorithms: {mine: {algo: mine}}, seeds: [0], regime: small}"
-    )
+    study.write_text(STUDY)
     register_algorithm("mine", Mine, hyperparameters=file)
     assert [run.hyperparameters["my_option"] for run in plan_runs(load_study(str(study)))] == [3]
     assert our_file("mine") == our_file("mine", "small") == file
