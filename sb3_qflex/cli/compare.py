@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from sb3_qflex.cli.arguments import positive
-from sb3_qflex.zoo.hyperparameters import REGIMES, our_folder
+from sb3_qflex.zoo.algorithms import COMPARED
+from sb3_qflex.zoo.hyperparameters import REGIMES, our_file
 
 
 def main(prog: str, argv: Sequence[str]) -> None:
@@ -34,13 +35,13 @@ def parse(prog: str, argv: Sequence[str]) -> argparse.Namespace:
     add("--env", required=True, help="environment ID")
     add("--steps", type=positive, default=60_000, help="environment steps of each run")
     add("--seed", type=int, nargs="+", default=[0], help="one or more seeds, each run by all algorithms")
-    add("--algos", nargs="+", default=["qflex", "crossq", "sac"], help="as in rl_zoo3 --algo")
+    add("--algos", nargs="+", default=list(COMPARED), help="as in rl_zoo3 --algo")
     add("--regime", choices=sorted(REGIMES), default="small", help="which of our YAML files to use")
     add("--eval-episodes", type=positive, default=10, help="episodes of each of the evaluations")
     add("-f", "--log-folder", default="logs", help="RL Zoo's log folder")
     args = parser.parse_args(argv)
     args.algos = list(dict.fromkeys(args.algos))
-    args.conf = {algo: our_folder() / REGIMES[args.regime] / f"{algo}.yml" for algo in args.algos}
+    args.conf = {algo: our_file(algo, args.regime) for algo in args.algos}
     for algo, path in args.conf.items():
         if not path.is_file():
             known = sorted(file.stem for file in path.parent.glob("*.yml"))

@@ -12,7 +12,7 @@ import yaml
 
 from sb3_qflex.studies.definition import Contender, Evaluation, Study, StudyError, Task, folder_name
 from sb3_qflex.zoo.compare import zoo_train_command
-from sb3_qflex.zoo.hyperparameters import REGIMES, our_folder, zoo_folder
+from sb3_qflex.zoo.hyperparameters import REGIMES, our_file, zoo_folder
 
 _RECORDER = "sb3_qflex.studies.recorder.RunRecorder"
 _CHECKPOINT = "sb3_qflex.studies.run_checkpoint.RunCheckpoint"
@@ -143,7 +143,7 @@ def _hyperparameters(study: Study, task: Task, contender: Contender) -> dict[str
 
 def _entry(study: Study, task: Task, contender: Contender) -> dict[str, Any]:
     where = f"{study.name}: algorithms.{contender.label}"
-    path = regime_folder(contender.regime, study.folder) / f"{contender.algo}.yml"
+    path = regime_file(contender.algo, contender.regime, study.folder)
     if not path.is_file():
         known = sorted(file.stem for file in path.parent.glob("*.yml"))
         raise StudyError(f"{where}: {path.parent} has no file for {contender.algo!r}; it has {known}")
@@ -163,12 +163,13 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
     return yaml.safe_load(path.read_text())
 
 
-def regime_folder(regime: str, relative_to: Path) -> Path:
+def regime_file(algo: str, regime: str, relative_to: Path) -> Path:
     """
+    :param algo: RL Zoo's name of the algorithm
     :param regime: "paper", "small", "zoo", or a folder
     :param relative_to: where relative folders start
-    :return: the folder of its YAML files
+    :return: the YAML file of its entries, which need not exist
     """
-    if regime == "zoo":
-        return zoo_folder()
-    return our_folder() / REGIMES[regime] if regime in REGIMES else relative_to / regime
+    if regime in REGIMES:
+        return our_file(algo, regime)
+    return (zoo_folder() if regime == "zoo" else relative_to / regime) / f"{algo}.yml"

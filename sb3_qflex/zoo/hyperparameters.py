@@ -1,16 +1,18 @@
 """Which YAML file ``rl_zoo3 train`` reads, when both RL Zoo and sb3-qflex could have one.
 
-``-conf`` wins; else RL Zoo's own entry for this very id; else ours; else RL Zoo's ``default`` (ours for QFlex, which
-RL Zoo has none for). A ``default`` is not an entry.
+``-conf`` wins; else RL Zoo's own entry for this very id; else ours; else RL Zoo's ``default`` (ours for an algorithm of
+ours, where RL Zoo has no file). A ``default`` is not an entry. For algorithms of others RL Zoo's own rule stays
+untouched unless our folder has this very id and RL Zoo's file has not.
 """
 
-import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from sb3_qflex.zoo.algorithms import ALGORITHMS, import_named
 
 _PACKAGE = Path(__file__).parents[1]
 #: Folder of our YAML files, relative to :func:`our_folder`, by the name of the regime.
@@ -25,13 +27,26 @@ def our_folder() -> Path:
     return installed if installed.is_dir() else _PACKAGE.parent / "hyperparams"
 
 
+def our_file(algo: str, regime: str = "paper") -> Path:
+    """
+    :param algo: RL Zoo's name of an algorithm, ours or not
+    :param regime: "paper" or "small"
+    :return: the file of its hyperparameters, which need not exist; the one that it was registered with, if it was
+    """
+    import_named()
+    registered = ALGORITHMS[algo].hyperparameters if algo in ALGORITHMS else None
+    place = registered or our_folder()
+    return place if place.is_file() else place / REGIMES[regime] / f"{algo}.yml"
+
+
 def zoo_folder() -> Path:
     """
-    :return: the folder of RL Zoo's YAML files
+    :return: the folder of RL Zoo's YAML files, by RL Zoo's own rule: in the package, else beside it as in a checkout
     """
     import rl_zoo3
 
-    return Path(rl_zoo3.__file__).parent / "hyperparams"
+    package = Path(rl_zoo3.__file__).parent
+    return (package if (package / "hyperparams").is_dir() else package.parent) / "hyperparams"
 
 
 def entries(path: Path) -> dict[str, dict[str, Any]]:
@@ -49,45 +64,44 @@ def choose_file(algo: str, env_id: str, ours: Path | None = None, zoo: Path | No
     """
     Choose the hyperparameter file for a run without ``-conf``.
 
-    :param algo: RL Zoo's name of the algorithm, e.g. "qflex"
+    :param algo: RL Zoo's name of the algorithm
     :param env_id: Gymnasium id
-    :param ours: our folder of YAML files, :func:`our_folder` by default
+    :param ours: folder of our YAML files, that of :func:`our_file` by default
     :param zoo: RL Zoo's folder, :func:`zoo_folder` by default
     :return: the file, and a hint for the log ("" if there is nothing to say)
     """
-    our_file = (ours or our_folder()) / f"{algo}.yml"
-    zoo_file = (zoo or zoo_folder()) / f"{algo}.yml"
-    ours_has_it = env_id in entries(our_file)
-    if env_id in entries(zoo_file):
-        hint = f"sb3-qflex has other hyperparameters for {env_id}: -conf {our_file}" if ours_has_it else ""
-        return zoo_file, hint
-    if ours_has_it or not zoo_file.is_file():
-        small_file = our_file.parent / "small" / our_file.name
-        hint = f"Hyperparameters for a small machine: -conf {small_file}" if env_id in entries(small_file) else ""
-        return our_file, hint
-    return zoo_file, ""
+    our_path = ours / f"{algo}.yml" if ours else our_file(algo)
+    zoo_path = (zoo or zoo_folder()) / f"{algo}.yml"
+    ours_has_it = env_id in entries(our_path)
+    if not (ours_has_it or (algo in ALGORITHMS and not zoo_path.is_file())):
+        return zoo_path, ""
+    if env_id in entries(zoo_path):
+        return zoo_path, f"sb3-qflex has other hyperparameters for {env_id}: -conf {our_path}"
+    small = our_path.parent / REGIMES["small"] / our_path.name
+    return our_path, f"Hyperparameters for a small machine: -conf {small}" if env_id in entries(small) else ""
 
 
-def with_our_files(init: Callable[..., None]) -> Callable[..., None]:
+def with_our_files(init: Callable[..., None], *args: Any, **kwargs: Any) -> None:
     """
     Let ``ExperimentManager.__init__`` find our files as well.
 
-    :param init: the original method
-    :return: the method with ``config`` filled in where the user gave none
+    :param init: the original method; ``config`` is filled in where the user gave none and ours is to be taken
+    :raises ValueError: if there is no file for an algorithm of ours
     """
-    signature = inspect.signature(init)
-
-    @functools.wraps(init)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        arguments = signature.bind(*args, **kwargs).arguments
-        if arguments.get("config"):
-            init(*args, **kwargs)
-            return
-        path, hint = choose_file(arguments["algo"], arguments["env_id"])
-        if hint:
-            print(hint)
-        # RL Zoo reports a missing file of its own itself.
-        arguments["config"] = str(path)
-        init(**arguments)
-
-    return wrapper
+    arguments = inspect.signature(init).bind(*args, **kwargs).arguments
+    algo, env_id = arguments["algo"], arguments["env_id"]
+    if arguments.get("config"):
+        init(*args, **kwargs)
+        return
+    path, hint = choose_file(algo, env_id)
+    if hint:
+        print(hint)
+    if path == zoo_folder() / f"{algo}.yml":
+        init(*args, **kwargs)
+        return
+    if not path.is_file():
+        raise ValueError(
+            f"There are no hyperparameters for {algo!r}, {path} is missing: give a file with -conf, or a file or "
+            "folder with register_algorithm(..., hyperparameters=...)."
+        )
+    init(**{**arguments, "config": str(path)})

@@ -1,12 +1,13 @@
 """``progress.csv`` in the run folder: RL Zoo leaves returns and evaluations there, but no ``train/`` values."""
 
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import CSVOutputFormat
+
+from sb3_qflex.zoo.algorithms import class_of
 
 #: Name of the file in a run folder.
 PROGRESS_FILE = "progress.csv"
@@ -38,22 +39,14 @@ class ProgressFile(BaseCallback):
             self._output = None
 
 
-def keep_progress(manager: type) -> None:
+def with_progress_file(create_callbacks: Callable[[Any], None], self: Any) -> None:
     """
-    Let the Zoo's experiment manager write ``progress.csv`` for QFlex. Doing so again changes nothing.
+    Let the Zoo's experiment manager write ``progress.csv`` for our algorithms.
 
-    :param manager: ``rl_zoo3.exp_manager.ExperimentManager`` or a subclass
+    :param create_callbacks: ``ExperimentManager.create_callbacks``
+    :param self: the experiment
     """
-    if not hasattr(manager.create_callbacks, "__wrapped__"):  # type: ignore[attr-defined]
-        manager.create_callbacks = _with_progress_file(manager.create_callbacks)  # type: ignore[attr-defined]
-
-
-def _with_progress_file(create_callbacks: Callable[[Any], None]) -> Callable[[Any], None]:
-    @wraps(create_callbacks)
-    def create(self: Any) -> None:
-        create_callbacks(self)
-        if self.algo == "qflex" and not self.optimize_hyperparameters:
-            # Last: the Zoo ends the first callback a second time, to clean its progress bar up.
-            self.callbacks.append(ProgressFile(Path(self.save_path) / PROGRESS_FILE))
-
-    return create
+    create_callbacks(self)
+    if not self.optimize_hyperparameters and class_of(self.algo) is not None:
+        # Last: the Zoo ends the first callback a second time, to clean its progress bar up.
+        self.callbacks.append(ProgressFile(Path(self.save_path) / PROGRESS_FILE))

@@ -1,4 +1,4 @@
-"""Search spaces of ``rl_zoo3 train -optimize`` for QFlex and CrossQ, for which RL Zoo has none.
+"""Search spaces of ``rl_zoo3 train -optimize`` for our algorithms and for CrossQ, for which RL Zoo has none.
 
 The signature is RL Zoo's: ``sampler(trial, n_actions, n_envs, additional_args)`` returns constructor arguments;
 ``converter(trial.params)`` turns a stored trial (``--trial-id``) into the same arguments.
@@ -13,9 +13,9 @@ from rl_zoo3.hyperparams_opt import convert_offpolicy_params, sample_her_params
 _HER_KEYS = ("n_sampled_goal", "goal_selection_strategy")
 
 
-def sample_crossq_params(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict) -> dict[str, Any]:
+def sample_off_policy_params(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict) -> dict[str, Any]:
     """
-    Draw hyperparameters of CrossQ.
+    Draw hyperparameters that every off-policy algorithm here has.
 
     :param trial: the trial to draw from
     :param n_actions: number of actuators
@@ -23,7 +23,33 @@ def sample_crossq_params(trial: optuna.Trial, n_actions: int, n_envs: int, addit
     :param additional_args: RL Zoo's "using_her_replay_buffer" and "her_kwargs"
     :return: constructor arguments
     """
-    return convert_params(_sample_shared(trial, n_envs, additional_args))
+    sampled: dict[str, Any] = {
+        "one_minus_gamma": trial.suggest_float("one_minus_gamma", 0.0001, 0.03, log=True),
+        "learning_rate": trial.suggest_float("learning_rate", 1e-5, 0.002, log=True),
+        # From 2**5 = 32: BatchRenorm estimates its statistics on the batch.
+        "batch_size_pow": trial.suggest_int("batch_size_pow", 5, 10),
+        "net_arch": trial.suggest_categorical("net_arch", ["small", "medium", "large"]),
+        **_sample_updates(trial, n_envs),
+    }
+    trial.set_user_attr("gamma", 1 - sampled["one_minus_gamma"])
+    trial.set_user_attr("batch_size", 2 ** sampled["batch_size_pow"])
+    if additional_args["using_her_replay_buffer"]:
+        sampled = sample_her_params(trial, sampled, additional_args["her_kwargs"])
+    return convert_params(sampled)
+
+
+def sample_crossq_params(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict) -> dict[str, Any]:
+    """
+    Draw hyperparameters of CrossQ: the common ones, and how often the actor is updated.
+
+    :param trial: the trial to draw from
+    :param n_actions: number of actuators
+    :param n_envs: number of environments of the entry that is tuned
+    :param additional_args: RL Zoo's "using_her_replay_buffer" and "her_kwargs"
+    :return: constructor arguments
+    """
+    common = sample_off_policy_params(trial, n_actions, n_envs, additional_args)
+    return {**common, "policy_delay": trial.suggest_int("policy_delay", 1, 4)}
 
 
 def sample_qflex_params(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict) -> dict[str, Any]:
@@ -36,11 +62,12 @@ def sample_qflex_params(trial: optuna.Trial, n_actions: int, n_envs: int, additi
     :param additional_args: RL Zoo's "using_her_replay_buffer" and "her_kwargs"
     :return: constructor arguments
     """
-    sampled = _sample_shared(trial, n_envs, additional_args)
-    sampled["guidance_step_size"] = trial.suggest_float("guidance_step_size", 0.002, 0.05, log=True)
-    sampled["guidance_steps"] = trial.suggest_int("guidance_steps", 5, 40)
-    sampled["flow_steps"] = trial.suggest_categorical("flow_steps", [5, 10, 20])
-    return convert_params(sampled)
+    return {
+        **sample_crossq_params(trial, n_actions, n_envs, additional_args),
+        "guidance_step_size": trial.suggest_float("guidance_step_size", 0.002, 0.05, log=True),
+        "guidance_steps": trial.suggest_int("guidance_steps", 5, 40),
+        "flow_steps": trial.suggest_categorical("flow_steps", [5, 10, 20]),
+    }
 
 
 def convert_params(sampled: dict[str, Any]) -> dict[str, Any]:
@@ -55,23 +82,6 @@ def convert_params(sampled: dict[str, Any]) -> dict[str, Any]:
     if her:
         hyperparams["replay_buffer_kwargs"] = her
     return convert_offpolicy_params(hyperparams)
-
-
-def _sample_shared(trial: optuna.Trial, n_envs: int, additional_args: dict) -> dict[str, Any]:
-    sampled: dict[str, Any] = {
-        "one_minus_gamma": trial.suggest_float("one_minus_gamma", 0.0001, 0.03, log=True),
-        "learning_rate": trial.suggest_float("learning_rate", 1e-5, 0.002, log=True),
-        # From 2**5 = 32: BatchRenorm estimates its statistics on the batch.
-        "batch_size_pow": trial.suggest_int("batch_size_pow", 5, 10),
-        "policy_delay": trial.suggest_int("policy_delay", 1, 4),
-        "net_arch": trial.suggest_categorical("net_arch", ["small", "medium", "large"]),
-        **_sample_updates(trial, n_envs),
-    }
-    trial.set_user_attr("gamma", 1 - sampled["one_minus_gamma"])
-    trial.set_user_attr("batch_size", 2 ** sampled["batch_size_pow"])
-    if additional_args["using_her_replay_buffer"]:
-        sampled = sample_her_params(trial, sampled, additional_args["her_kwargs"])
-    return sampled
 
 
 def _sample_updates(trial: optuna.Trial, n_envs: int) -> dict[str, int]:

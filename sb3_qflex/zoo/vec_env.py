@@ -5,12 +5,12 @@ A hyperparameter entry chooses with ``vec_env: worker`` (or ``ray``, ``subproc``
 """
 
 from collections.abc import Callable, Sequence
-from functools import wraps
 from typing import Any
 
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from sb3_qflex.vec_env.worker_vec_env import WorkerVecEnv
+from sb3_qflex.zoo.wrapping import wrap_once
 
 VEC_ENVS: dict[str, tuple[Callable[..., VecEnv], dict[str, Any]]] = {
     "dummy": (DummyVecEnv, {}),
@@ -51,9 +51,8 @@ def extend_manager(manager: type, choice: str | None = None) -> None:
     """
     if choice is not None or not hasattr(manager, "vec_env_choice"):
         manager.vec_env_choice = choice and _known(choice)  # type: ignore[attr-defined]
-    if not hasattr(manager._preprocess_hyperparams, "__wrapped__"):  # type: ignore[attr-defined]
-        manager._preprocess_hyperparams = _choosing(manager._preprocess_hyperparams)  # type: ignore[attr-defined]
-        manager.create_envs = _evaluating_here(manager.create_envs)  # type: ignore[attr-defined]
+    wrap_once(manager, "_preprocess_hyperparams", _choosing)
+    wrap_once(manager, "create_envs", _evaluating_here)
 
 
 def _known(name: Any) -> str:
@@ -62,37 +61,31 @@ def _known(name: Any) -> str:
     return name
 
 
-def _choosing(preprocess: Callable) -> Callable:
-    @wraps(preprocess)
-    def preprocess_hyperparams(self: Any, hyperparams: dict[str, Any]) -> Any:
-        name, kwargs = hyperparams.pop("vec_env", None), hyperparams.pop("vec_env_kwargs", {})
-        if isinstance(kwargs, str):
-            # As the Zoo reads its other ..._kwargs.
-            kwargs = eval(kwargs)
-        if self.vec_env_choice not in (None, name):
-            # The entry's arguments are for the entry's choice.
-            name, kwargs = self.vec_env_choice, {}
-        if name is not None:
-            self.vec_env_class, defaults = VEC_ENVS[_known(name)]
-            self.vec_env_kwargs = {**defaults, **kwargs}
-        elif kwargs:
-            raise ValueError(f"vec_env_kwargs: given {kwargs!r} without vec_env; add one of {list(VEC_ENVS)}")
-        return preprocess(self, hyperparams)
-
-    return preprocess_hyperparams
+def _choosing(preprocess: Callable[..., Any], self: Any, hyperparams: dict[str, Any]) -> Any:
+    name, kwargs = hyperparams.pop("vec_env", None), hyperparams.pop("vec_env_kwargs", None) or {}
+    if isinstance(kwargs, str):
+        # As the Zoo reads its other ..._kwargs.
+        kwargs = eval(kwargs)
+    if self.vec_env_choice not in (None, name):
+        # The entry's arguments are for the entry's choice.
+        name, kwargs = self.vec_env_choice, {}
+    if name is not None:
+        self.vec_env_class, defaults = VEC_ENVS[_known(name)]
+        self.vec_env_kwargs = {**defaults, **kwargs}
+    elif kwargs:
+        raise ValueError(f"vec_env_kwargs: given {kwargs!r} without vec_env; add one of {list(VEC_ENVS)}")
+    return preprocess(self, hyperparams)
 
 
-def _evaluating_here(create_envs: Callable) -> Callable:
-    @wraps(create_envs)
-    def create(self: Any, n_envs: int, eval_env: bool = False, no_log: bool = False) -> VecEnv:
-        kwargs = self.vec_env_kwargs
-        if eval_env and kwargs.get("backend") == "ray":
-            # The actors of training may hold all cores of the cluster: others would wait for them for ever.
-            local = {key: value for key, value in kwargs.items() if key not in ("ray_options", "n_workers")}
-            self.vec_env_kwargs = {**local, "backend": "process"}
-        try:
-            return create_envs(self, n_envs, eval_env, no_log)
-        finally:
-            self.vec_env_kwargs = kwargs
-
-    return create
+def _evaluating_here(
+    create_envs: Callable[..., VecEnv], self: Any, n_envs: int, eval_env: bool = False, no_log: bool = False
+) -> VecEnv:
+    kwargs = self.vec_env_kwargs
+    if eval_env and kwargs.get("backend") == "ray":
+        # The actors of training may hold all cores of the cluster: others would wait for them for ever.
+        local = {key: value for key, value in kwargs.items() if key not in ("ray_options", "n_workers")}
+        self.vec_env_kwargs = {**local, "backend": "process"}
+    try:
+        return create_envs(self, n_envs, eval_env, no_log)
+    finally:
+        self.vec_env_kwargs = kwargs

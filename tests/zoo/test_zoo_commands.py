@@ -15,7 +15,7 @@ from sb3_qflex.cli import compare as compare_command
 from sb3_qflex.cli import main as command
 from sb3_qflex.common.outputs import free_stem
 from sb3_qflex.run_report.files import read_run
-from sb3_qflex.zoo import compare, curves
+from sb3_qflex.zoo import compare, curves, hyperparameters
 from sb3_qflex.zoo.hyperparameters import our_folder
 
 REPOSITORY = Path(sb3_qflex.__file__).parents[1]
@@ -82,7 +82,7 @@ def test_compare_trains_in_processes_of_their_own(
     entry = "n_timesteps: 100, policy: MlpPolicy, n_envs: 2, learning_starts: 780, policy_kwargs: 'dict(net_arch=[8])'"
     (tmp_path / "small").mkdir()
     (tmp_path / "small/qflex.yml").write_text(f"default: {{{entry}}}")
-    monkeypatch.setattr(compare_command, "our_folder", lambda: tmp_path)
+    monkeypatch.setattr(hyperparameters, "our_folder", lambda: tmp_path)
     monkeypatch.setattr(compare, "EVALUATIONS", 1)
     out = run("compare", "--env", "Pendulum-v1", "--steps", 800, "--eval-episodes", 1, "--algos", "qflex")
     table = (tmp_path / "logs/compare_Pendulum-v1_1.csv").read_text().splitlines()

@@ -79,9 +79,14 @@ def test_choice(
 ) -> None:
     for folder, keys in (("zoo", zoo_keys), ("ours", our_keys)):
         if keys is not None:
+            write(tmp_path / folder, "qflex", *keys)
             write(tmp_path / folder, "algo", *keys)
+    path, _ = choose_file("qflex", "A-v0", ours=tmp_path / "ours", zoo=tmp_path / "zoo")
+    assert path == tmp_path / expected / "qflex.yml"
+    # For an algorithm of others ours is taken for its very id only: without any file RL Zoo says that there is none.
     path, _ = choose_file("algo", "A-v0", ours=tmp_path / "ours", zoo=tmp_path / "zoo")
-    assert path == tmp_path / expected / "algo.yml"
+    has_it = our_keys is not None and "A-v0" in our_keys
+    assert path == tmp_path / (expected if has_it else "zoo") / "algo.yml"
 
 
 def test_the_file_not_taken_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""The algorithms that sb3-qflex adds to RL Zoo, in one table: what holds for one of them in the Zoo holds for all.
+
+Classes and functions stand as ``"module:name"`` and are imported on first use, so that the table itself costs nothing.
+"""
+
+import os
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+#: RL Zoo's signature of a sampler: ``(trial, n_actions, n_envs, additional_args)``; a converter takes ``trial.params``.
+Tuning = Callable[..., dict[str, Any]]
+_TUNING = "sb3_qflex.zoo.tuning"
+
+
+@dataclass(frozen=True)
+class ZooAlgorithm:
+    """
+    What RL Zoo is told of one algorithm.
+
+    :param algorithm_class: its class, or ``"module:name"`` of it
+    :param sample_params: tuning space, or ``"module:name"`` of it
+    :param convert_params: makes constructor arguments of what was drawn, or ``"module:name"`` of it
+    :param hyperparameters: YAML file of its entries, or a folder with a file of its name (and one in ``small/``); None
+        for the folder that comes with sb3-qflex
+    """
+
+    algorithm_class: "type[OffPolicyAlgorithm] | str"
+    sample_params: Tuning | str = f"{_TUNING}:sample_off_policy_params"
+    convert_params: Tuning | str = f"{_TUNING}:convert_params"
+    hyperparameters: Path | None = None
+
+    def load_class(self) -> "type[OffPolicyAlgorithm]":
+        """
+        :return: its class
+        :raises TypeError: if that is no off-policy algorithm
+        """
+        from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+        found = resolve(self.algorithm_class)
+        if not (isinstance(found, type) and issubclass(found, OffPolicyAlgorithm)):
+            raise TypeError(
+                f"{self.algorithm_class!r} is no off-policy algorithm: give a subclass of SB3's OffPolicyAlgorithm, or "
+                "'module:name' of one."
+            )
+        return found
+
+
+#: By RL Zoo's name, as in ``--algo``.
+ALGORITHMS = {"qflex": ZooAlgorithm("sb3_qflex.qflex.qflex:QFlex", f"{_TUNING}:sample_qflex_params")}
+#: Tuning spaces for algorithms of others that RL Zoo has none for; whatever it has or gets itself comes first.
+TUNING_OF_OTHERS = {"crossq": ZooAlgorithm("sb3_contrib:CrossQ", f"{_TUNING}:sample_crossq_params")}
+#: What ``compare`` trains unless told otherwise.
+COMPARED = ("qflex", "crossq", "sac")
+
+
+def import_named() -> None:
+    """Import the modules that ``SB3_QFLEX_ALGORITHMS`` names, which register algorithms."""
+    for module in filter(None, os.environ.get("SB3_QFLEX_ALGORITHMS", "").split(",")):
+        import_module(module.strip())
+
+
+def resolve(value: Any) -> Any:
+    """
+    :param value: something, or ``"module:name"`` of it
+    :return: the thing itself
+    """
+    return pkgutil.resolve_name(value) if isinstance(value, str) else value
+
+
+def class_of(name: str) -> "type[OffPolicyAlgorithm] | None":
+    """
+    :param name: RL Zoo's name of an algorithm
+    :return: the class that RL Zoo trains under this name if that is this table's (or a subclass); None
+        for all others
+    """
+    known = ALGORITHMS.get(name)
+    used = import_module("rl_zoo3.exp_manager").ALGOS.get(name)
+    return used if known and isinstance(used, type) and issubclass(used, known.load_class()) else None

@@ -1,0 +1,28 @@
+"""Methods of RL Zoo's classes get something of ours around them, once."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+_MARK = "_sb3_qflex"
+
+
+def wrap_once(owner: type, name: str, wrapper: Callable[..., Any]) -> None:
+    """
+    Put a function around a method, unless that was done before.
+
+    :param owner: the class
+    :param name: of the method
+    :param wrapper: takes the original method, then the arguments of the call with ``self``
+    """
+    method = getattr(owner, name)
+    # Not ``__wrapped__``: somebody else may have wrapped it, too.
+    if hasattr(method, _MARK):
+        return
+
+    @wraps(method)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return wrapper(method, *args, **kwargs)
+
+    setattr(wrapped, _MARK, True)
+    setattr(owner, name, wrapped)
