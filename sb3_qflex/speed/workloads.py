@@ -14,7 +14,8 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from sb3_qflex import QFlex, QFlexPolicy
+from sb3_qflex.qflex.policies import QFlexPolicy
+from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.speed.flops import Problem
 from sb3_qflex.speed.settings import BATCH_SIZE
 

@@ -9,7 +9,7 @@ import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
-from sb3_qflex import QFlexPolicy
+from sb3_qflex.qflex.policies import QFlexPolicy
 from sb3_qflex.speed import workloads
 from sb3_qflex.speed.flops import Problem
 from sb3_qflex.speed.measurement import Section

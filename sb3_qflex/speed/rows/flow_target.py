@@ -5,7 +5,7 @@ from functools import partial
 
 import torch as th
 
-from sb3_qflex import QFlexPolicy
+from sb3_qflex.qflex.policies import QFlexPolicy
 from sb3_qflex.speed import workloads
 from sb3_qflex.speed.flops import Problem, flow_target_flop
 from sb3_qflex.speed.gemm import gemm_tasks, peak, share

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from sb3_qflex import QFlex
 from sb3_qflex.export import export_onnx, export_torchscript, onnx_session
+from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.speed import workloads
 from sb3_qflex.speed.flops import Problem
 from sb3_qflex.speed.measurement import Section

@@ -9,7 +9,7 @@ import numpy as np
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
-from sb3_qflex import QFlex
+from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.speed import workloads
 from sb3_qflex.speed.loop_timer import PARTS, LoopTimer
 from sb3_qflex.speed.measurement import Section
