@@ -30,7 +30,7 @@ def small(env: Any = "Pendulum-v1", **options: Any) -> SmallTD3:
 
 
 def noisy(env: Any, **options: Any) -> SmallTD3:
-    return small(env, action_noise=NormalActionNoise(np.zeros(1), 0.3 * np.ones(1)), **options)
+    return small(env, action_noise=NormalActionNoise(np.zeros(1), 0.3), **options)
 
 
 @pytest.mark.parametrize("options", [{}, {"n_steps": 3, "policy_delay": 1}, {"train_freq": (1, "episode")}], ids=str)
@@ -116,7 +116,7 @@ class KilledAt(BaseCallback):
 
 def train_until_killed(folder: str, threads: int) -> None:
     th.set_num_threads(threads)  # sums depend on their number
-    noisy("Pendulum-v1").learn(124, [TrainingCheckpoint(folder, every=24), KilledAt(104)])
+    noisy(BoxEnv()).learn(124, [TrainingCheckpoint(folder, every=24), KilledAt(104)])
 
 
 def test_a_killed_training_resumes(tmp_path: Path) -> None:
@@ -126,10 +126,10 @@ def test_a_killed_training_resumes(tmp_path: Path) -> None:
     process.start()
     process.join(timeout=120)
     assert process.exitcode == -signal.SIGKILL
-    resumed = SmallTD3.resume(tmp_path, gym.make("Pendulum-v1"), device="cpu")
+    resumed = SmallTD3.resume(tmp_path, BoxEnv(), device="cpu")
     assert resumed.num_timesteps > 0
     resumed.learn(124 - resumed.num_timesteps, reset_num_timesteps=False)
-    assert_equal(everything(noisy("Pendulum-v1").learn(124)), everything(resumed))
+    assert_equal(everything(noisy(BoxEnv()).learn(124)), everything(resumed))
 
 
 def test_its_policy_is_exported(tmp_path: Path) -> None:
