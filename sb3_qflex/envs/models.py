@@ -15,7 +15,7 @@ short name or in a clone of its repository::
 
 import importlib.util
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,19 +37,19 @@ class Asset:
 
     :param name: What it is, for messages
     :param licence: Under which licence it is distributed
-    :param argument: The environment's argument that names the file
     :param folder_file: Its path below the assets folder
     :param repository: GitHub repository it comes from, ``owner/name``
     :param repository_file: Its path in a clone of that repository
+    :param argument: The environment's argument that names the file
     :param menagerie: Robot and entry in ``mujoco-menagerie``, if it is there
     """
 
     name: str
     licence: str
-    argument: str
     folder_file: str
     repository: str
     repository_file: str
+    argument: str = "model_path"
     menagerie: tuple[str, str] | None = None
 
     @cached_property
@@ -154,23 +154,19 @@ def _compile(path: str, modified: int, timestep: float) -> "mujoco.MjModel":
 H1_RUN = Asset(
     name="the Unitree H1 walking scene of HumanoidBench",  # its running scene is the same but for the name
     licence="MIT, robot files BSD-3-Clause",
-    argument="model_path",
     folder_file="h1/envs/h1_pos_walk.xml",
     repository="carlosferrazza/humanoid-bench",
     repository_file="humanoid_bench/assets/envs/h1_pos_walk.xml",
 )
-H1_BALANCE = Asset(
+H1_BALANCE = replace(
+    H1_RUN,
     name="the Unitree H1 balancing scene of HumanoidBench",
-    licence="MIT, robot files BSD-3-Clause",
-    argument="model_path",
     folder_file="h1/envs/h1_pos_balance_simple.xml",
-    repository="carlosferrazza/humanoid-bench",
     repository_file="humanoid_bench/assets/envs/h1_pos_balance_simple.xml",
 )
 SMPL_HUMANOID = Asset(
     name="the SMPL humanoid of humenv",
     licence="CC BY-NC 4.0",
-    argument="model_path",
     folder_file="smpl_humanoid/robot.xml",
     repository="facebookresearch/humenv",
     repository_file="humenv/assets/robot.xml",
@@ -178,7 +174,6 @@ SMPL_HUMANOID = Asset(
 OSTRICH = Asset(
     name="the ostrich of OstrichRL",
     licence="MIT",
-    argument="model_path",
     folder_file="ostrich/models/ostrich/ostrich.xml",
     repository="vittorione94/ostrichrl",
     repository_file="ostrichrl/assets/models/ostrich/ostrich.xml",
@@ -186,7 +181,6 @@ OSTRICH = Asset(
 MS_HUMAN_700 = Asset(
     name="the musculoskeletal body MS-Human-700",
     licence="Apache-2.0",
-    argument="model_path",
     folder_file="ms_human_700/MS-Human-700.xml",
     repository="LNSGroup/MS-Human-700",
     repository_file="MS-Human-700.xml",

@@ -1,6 +1,5 @@
-"""The arrays a worker and the ``VecEnv`` exchange at every step, laid out in one block of memory."""
+"""The arrays a worker and the ``VecEnv`` exchange at every step: one record an environment, in one block."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,43 +7,29 @@ import numpy as np
 
 # The Python types a scalar of an info may have; its code is its place here, 0 meaning that there was none.
 SCALAR_TYPES: tuple[Any, ...] = (None, float, int, bool)
-_ALIGNMENT = 64
 
 Shape = tuple[int, ...]
 
 
-@dataclass
 class Batch:
     """
-    One row per environment.
+    Views of the fields that :class:`BatchLayout` gives a record, one row per environment; ``observations`` is by key of
+    a ``Dict`` space, index of a ``Tuple`` space, or None for a plain space.
 
-    :param actions: the actions to take
-    :param observations: by key of a ``Dict`` space, index of a ``Tuple`` space, or None for a plain space
-    :param rewards: float32, as ``DummyVecEnv`` keeps them
-    :param dones: whether the episode ended
-    :param truncated: whether it ended by truncation alone
-    :param scalars: float64, the requested scalars of the infos, one column per key
-    :param scalar_types: uint8, the places of their types in ``SCALAR_TYPES``
+    :param records: of some environments
+    :param keys: of the observations
     """
 
-    actions: np.ndarray
-    observations: dict[Any, np.ndarray]
-    rewards: np.ndarray
-    dones: np.ndarray
-    truncated: np.ndarray
-    scalars: np.ndarray
-    scalar_types: np.ndarray
+    def __init__(self, records: np.ndarray, keys: tuple[Any, ...]):
+        self.records, self._keys = records, keys
+        self.actions, self.rewards = records["actions"], records["rewards"]
+        self.dones, self.truncated = records["dones"], records["truncated"]
+        self.scalars, self.scalar_types = records["scalars"], records["scalar_types"]
+        self.observations = {key: records[f"observation {index}"] for index, key in enumerate(keys)}
 
     def rows(self, rows: slice) -> "Batch":
         """The views of these environments alone."""
-        observations = {key: array[rows] for key, array in self.observations.items()}
-        rest = (self.rewards, self.dones, self.truncated, self.scalars, self.scalar_types)
-        return Batch(self.actions[rows], observations, *(array[rows] for array in rest))
-
-    def results(self) -> list[np.ndarray]:
-        """All arrays a step or reset writes, in a fixed order."""
-        rest = [self.rewards, self.dones, self.truncated, self.scalars, self.scalar_types]
-        return [*self.observations.values(), *rest]
+        return Batch(self.records[rows], self._keys)
 
 
 @dataclass(frozen=True)
@@ -63,31 +48,22 @@ class BatchLayout:
     observations: dict[Any, tuple[Shape, np.dtype]] = field(default_factory=dict)
     info_keys: tuple[str, ...] = ()
 
-    def _fields(self) -> Iterator[tuple[Shape, np.dtype]]:
-        yield self.action
-        yield from self.observations.values()
-        yield (), np.dtype(np.float32)
-        yield (), np.dtype(bool)
-        yield (), np.dtype(bool)
-        yield (len(self.info_keys),), np.dtype(np.float64)
-        yield (len(self.info_keys),), np.dtype(np.uint8)
-
-    def _nbytes(self, shape: Shape, dtype: np.dtype) -> int:
-        size = self.n_envs * int(np.prod(shape)) * dtype.itemsize
-        # Whole cache lines: two workers then share at most the lines at the border of their rows.
-        return -(-size // _ALIGNMENT) * _ALIGNMENT
+    @property
+    def _record(self) -> np.dtype:
+        shape, dtype = self.action
+        fields: list[tuple[str, Any, Shape]] = [("actions", dtype, shape)]
+        fields += [(f"observation {i}", dtype, shape) for i, (shape, dtype) in enumerate(self.observations.values())]
+        # As DummyVecEnv keeps rewards.
+        fields += [("rewards", np.float32, ()), ("dones", bool, ()), ("truncated", bool, ())]
+        n_keys = len(self.info_keys)
+        fields += [("scalars", np.float64, (n_keys,)), ("scalar_types", np.uint8, (n_keys,))]
+        return np.dtype(fields, align=True)
 
     @property
     def nbytes(self) -> int:
         """Size of the block in bytes."""
-        return sum(self._nbytes(*one) for one in self._fields())
+        return self.n_envs * self._record.itemsize
 
     def batch(self, block: Any) -> Batch:
         """Arrays over a writable buffer of at least ``nbytes`` bytes."""
-        arrays, offset = [], 0
-        for shape, dtype in self._fields():
-            arrays.append(np.ndarray((self.n_envs, *shape), dtype=dtype, buffer=block, offset=offset))
-            offset += self._nbytes(shape, dtype)
-        actions, *rest = arrays
-        n_obs = len(self.observations)
-        return Batch(actions, dict(zip(self.observations, rest[:n_obs], strict=True)), *rest[n_obs:])
+        return Batch(np.ndarray((self.n_envs,), self._record, block), tuple(self.observations))

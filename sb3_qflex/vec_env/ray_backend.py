@@ -34,15 +34,14 @@ class EnvActor:
     def __init__(self) -> None:
         self._group = EnvGroup()
 
-    def handle(self, command: str, *args: Any) -> tuple[bool, Any, list[np.ndarray]]:
-        """As ``EnvGroup.handle``, and the arrays that a step or reset wrote."""
+    def handle(self, command: str, *args: Any) -> tuple[bool, Any, np.ndarray | None]:
+        """As ``EnvGroup.handle``, and the records that a step or reset wrote."""
         if command == "attach":
             (layout,) = args
             batch = layout.batch(bytearray(layout.nbytes))
             args = (batch, layout.info_keys)
         ok, value = self._group.handle(command, *args)
-        arrays = self._group.batch.results() if command in ("step", "reset") else []
-        return ok, value, arrays
+        return ok, value, self._group.batch.records if command in ("step", "reset") else None
 
 
 class RayWorker:
@@ -84,7 +83,7 @@ class RayWorker:
 
     def reply(self) -> Any:
         try:
-            ok, value, arrays = ray.get(self._answer, timeout=self._timeout)
+            ok, value, records = ray.get(self._answer, timeout=self._timeout)
         except GetTimeoutError as error:
             raise WorkerDiedError(
                 f"{self.name} was not started within {_START_SECONDS:.0f} s. Free in the cluster: "
@@ -100,8 +99,8 @@ class RayWorker:
         self.pending = False
         if not ok:
             raise value.restore(self.name, self.rows.start)
-        for mine, theirs in zip(self._batch.results() if arrays else [], arrays, strict=True):
-            mine[...] = theirs
+        if records is not None:
+            self._batch.records[...] = records
         return value
 
     def begin_close(self) -> None:

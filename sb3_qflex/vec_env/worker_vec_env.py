@@ -313,13 +313,18 @@ class WorkerVecEnv(VecEnv):
             answers.update(zip(mine, reply, strict=True))
         return [answers[index] for index in wanted]
 
-    def _request(self, worker: Worker, command: str, *args: Any) -> None:
-        self._check_open()
+    @contextmanager
+    def _ending_with_a_worker(self) -> Iterator[None]:
         try:
-            worker.request(command, *args)
+            yield
         except WorkerDiedError as error:
             self._abort(str(error))
             raise
+
+    def _request(self, worker: Worker, command: str, *args: Any) -> None:
+        self._check_open()
+        with self._ending_with_a_worker():
+            worker.request(command, *args)
 
     def _replies(self, workers: list[Worker]) -> list[Any]:
         """Answers of all workers, the first error only after all of them are in, so that none is left over."""
@@ -339,12 +344,9 @@ class WorkerVecEnv(VecEnv):
 
     def _finish_requests(self) -> None:
         """Wait for what an interruption, such as Ctrl-C, left under way."""
-        for worker in self._workers:
-            try:
+        with self._ending_with_a_worker():
+            for worker in self._workers:
                 worker.discard()
-            except WorkerDiedError as error:
-                self._abort(str(error))
-                raise
 
     def _abort(self, why: str) -> None:
         self.closed = True
