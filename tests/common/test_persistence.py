@@ -141,7 +141,7 @@ def test_where_fcntl_is_missing(tmp_path):
     code = """
 import sys
 sys.modules["fcntl"] = None
-import sb3_qflex.studies.lock, sb3_qflex.export.policy_file, sb3_qflex.vec_env.worker_vec_env
+import sb3_qflex.studies.runner, sb3_qflex.export.policy_file, sb3_qflex.vec_env.worker_vec_env
 from sb3_qflex import QFlex
 from sb3_qflex.checkpoint.callback import TrainingCheckpoint
 model = QFlex("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8]})
