@@ -17,7 +17,7 @@ EXTRAS = {
     "ray": ["ray>=2.40"],
     # rliable needs arch < 8, which does not import with pandas 3; RL Zoo imports rliable where it is installed.
     "study": ["rliable>=1.2", "pandas<3"],
-    "export": ["onnx>=1.16", "onnxruntime>=1.18"],
+    "export": ["onnx>=1.16", "onnxruntime>=1.19"],
     "docs": ["sphinx>=8", "furo", "myst-nb>=1.2", "sphinx-copybutton", "ipykernel"],
     "dev": [
         "pytest>=9",
