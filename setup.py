@@ -74,6 +74,8 @@ setup(
         "sb3_qflex": ["py.typed", "version.txt"],
         "sb3_qflex.hyperparams": ["*.yml", "small/*.yml"],
         "sb3_qflex.studies": ["catalogue/*.yml"],
+        "sb3_qflex.run_report": ["page.html"],
+        "sb3_qflex.hub": ["card.md"],
     },
     install_requires=[
         "stable-baselines3>=2.9.2,<3",
@@ -87,6 +89,7 @@ setup(
         "cloudpickle>=3",
         "threadpoolctl>=3",
         "packaging",
+        "jinja2",
         "psutil>=5.9",
         "safetensors>=0.5",
         "tqdm",
