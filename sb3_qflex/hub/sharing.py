@@ -19,10 +19,7 @@ class HubError(RuntimeError):
 
 
 def repository(args: argparse.Namespace) -> str:
-    """
-    :param args: of either command
-    :return: "<organization>/<name>"
-    """
+    """The repository's "<organization>/<name>", of the arguments of either command."""
     return f"{args.organization}/{args.repo_name or ModelName(args.algo, EnvironmentName(args.env))}"
 
 

@@ -43,12 +43,8 @@ def propose(
     policy: QFlexPolicy, observation: PyTorchObs, deterministic: bool
 ) -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]:
     """
-    The two steps of ``predict`` apart, and the critics' opinion of both.
-
-    :param policy: the policy
-    :param observation: observations as tensors
-    :param deterministic: whether the flow starts at tanh(mean)
-    :return: source actions and executed actions, shapes (B, |A|), in [-1, 1], and min_i Q_i of each, shapes (B,)
+    The two steps of ``predict`` apart, and the critics' opinion of both: source actions and executed actions, shapes
+    (B, |A|), in [-1, 1], and min_i Q_i of each, shapes (B,).
     """
     source = policy.source(observation, deterministic)
     executed = policy.explore(observation, source).clamp(-1.0, 1.0)

@@ -48,19 +48,15 @@ class GifFrames:
         self._kept: list[Picture] = []
 
     def add(self, frame: Picture) -> None:
-        """
-        :param frame: shape (H, W, 3)
-        """
+        """The next frame of the film, shape (H, W, 3)."""
         if self._seen % self.stride == 0:
             self._kept.append(fit(frame, min(self.width, frame.shape[1]), frame.shape[0]))
         self._seen += 1
 
     def save(self, path: Path, colours: int = 64) -> None:
         """
-        Write the file, with one palette for all frames: small, and without flicker.
+        Write the file, with one palette of 2 to 256 colours for all frames: small, and without flicker.
 
-        :param path: file to write
-        :param colours: size of the palette, 2 to 256
         :raises ValueError: if there are no frames
         """
         if not self._kept:
