@@ -58,11 +58,9 @@ class RunFiles:
         :param key: of a logged value, e.g. "train/flow_loss"
         :return: environment steps and finite values, shapes (n,); n is 0 if it was not logged
         """
-        if key not in self.logged:
-            return np.empty(0), np.empty(0)
-        steps, values = (self.logged[name].to_numpy(float) for name in (STEPS, key))
-        finite = np.isfinite(steps) & np.isfinite(values)
-        return steps[finite], values[finite]
+        pairs = self.logged.reindex(columns=[STEPS, key]).to_numpy(float)
+        steps, values = pairs[np.isfinite(pairs).all(axis=1)].T
+        return steps, values
 
 
 def read_run(folder: Path, tensorboard: Path | None = None) -> RunFiles:

@@ -1,6 +1,6 @@
 """Frames into files: mp4 for looking, GIF for READMEs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +61,10 @@ class GifFrames:
         """
         if not self._kept:
             raise ValueError(f"{path}: no frames to write")
-        palette = Image.fromarray(_side_by_side(self._kept)).quantize(colours)
+        # Of a few frames of the whole film, side by side.
+        sample = [self._kept[index * (len(self._kept) - 1) // 3] for index in range(4)]
+        palette = Image.fromarray(np.hstack(sample)).quantize(colours)
         frames = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in self._kept]
         frames[0].save(
             path, save_all=True, append_images=frames[1:], duration=1000 * self.seconds, loop=0, optimize=True
         )
-
-
-def _side_by_side(frames: Sequence[Picture], n: int = 4) -> Picture:
-    """A few frames of the whole film as one picture, which the palette is taken from."""
-    return np.hstack([frames[index * (len(frames) - 1) // max(n - 1, 1)] for index in range(n)])
