@@ -12,27 +12,19 @@ from sb3_qflex.analysis.acting import Explore, flow, q_of
 from sb3_qflex.analysis.episodes import draw_returns, explored_episodes, summarise
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.trained import load_one
-from sb3_qflex.qflex.policies import QFlexPolicy
-
-BASELINE = "flow"
-
-
-def explorations(policy: QFlexPolicy) -> dict[str, Explore]:
-    """The three ways from a source action to an executed one, of a policy whose field was trained."""
-    return {
-        BASELINE: flow(policy, policy.flow_steps),
-        "source": lambda obs, source_actions: source_actions,
-        "ascent": lambda obs, source_actions: policy.ascend(obs, source_actions).target_actions,
-    }
 
 
 def run(args: argparse.Namespace) -> Result:
     """Carry out the command."""
     trained = load_one(args.models, args.env, args.algo)
     policy = trained.flow_policy
-    cases = explorations(policy)
+    cases: dict[str, Explore] = {
+        "flow": flow(policy, policy.flow_steps),
+        "source": lambda obs, source_actions: source_actions,
+        "ascent": lambda obs, source_actions: policy.ascend(obs, source_actions).target_actions,
+    }
     episodes, obs = explored_episodes(trained, cases, args)
-    summary = summarise(episodes, BASELINE).merge(q_of(policy, obs, cases)[["case", "mean min Q"]], on="case")
+    summary = summarise(episodes, "flow").merge(q_of(policy, obs, cases)[["case", "mean min Q"]], on="case")
     figure = Figure(figsize=(6, 5), layout="constrained")
     draw_returns(figure.add_subplot(), episodes, "Return by exploration, same seeds")
     start = "a source sample" if args.stochastic else "tanh(mean)"

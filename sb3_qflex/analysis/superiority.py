@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.states import states_of
-from sb3_qflex.analysis.trained import ModelError, checkpoints, load, what_differs
+from sb3_qflex.analysis.trained import ModelError, load, what_differs
 from sb3_qflex.qflex.metrics import flow_diagnostics
 from sb3_qflex.zoo.progress import PROGRESS_FILE
 
@@ -73,7 +73,7 @@ def from_checkpoints(folder: Path, n_states: int = 256, seed: int = 0, n_envs: i
     :func:`from_progress`.
     """
     rows = []
-    for path in checkpoints(folder):
+    for path in sorted(folder.glob("rl_model_*_steps.zip"), key=lambda path: int(path.stem.split("_")[2])):
         trained = load(path)
         found = flow_diagnostics(trained.policy, states_of(trained, n_states, seed, n_envs))
         rows.append({"step": trained.model.num_timesteps, **{key: found[key] for key in KEYS}})

@@ -198,11 +198,6 @@ def _without_shared(sequences: Sequence[Sequence[str]]) -> list[Sequence[str]]:
     return [one[n_shared:] for one in sequences]
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints of a run folder (``rl_model_<steps>_steps.zip``) in the order of their steps."""
-    return sorted(folder.glob("rl_model_*_steps.zip"), key=lambda path: int(path.stem.split("_")[2]))
-
-
 def run_arguments(folder: Path) -> dict[str, Any] | None:
     """Arguments of the training command; None if the folder is no run folder."""
     files = list(folder.glob("*/args.yml"))

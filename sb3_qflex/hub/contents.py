@@ -41,13 +41,7 @@ class Evaluation:
 
 
 def evaluate(subject: Subject, episodes: int, seed: int, deterministic: bool = True) -> Evaluation:
-    """
-    :param subject: model and environment
-    :param episodes: number of episodes
-    :param seed: seed of the environment
-    :param deterministic: whether the flow starts at tanh(mean) instead of a sample
-    :return: what comes out
-    """
+    """What comes out in the environment with this seed; ``deterministic`` flows start at tanh(mean), not a sample."""
     subject.env.unwrapped.seed(seed)
     mean, std = evaluate_policy(subject.model, subject.env, episodes, deterministic)
     return Evaluation(float(mean), float(std), episodes, deterministic, seed)  # type: ignore[arg-type]
