@@ -76,6 +76,8 @@ setup(
         "sb3_qflex": ["py.typed", "version.txt"],
         "sb3_qflex.hyperparams": ["*.yml", "small/*.yml"],
         "sb3_qflex.studies": ["catalogue/*.yml"],
+        "sb3_qflex.run_report": ["page.html"],
+        "sb3_qflex.hub": ["card.md"],
     },
     install_requires=[
         "stable-baselines3>=2.9.2,<3",
@@ -89,6 +91,7 @@ setup(
         "cloudpickle>=3",
         "threadpoolctl>=3.1",
         "packaging>=24.2",
+        "jinja2",
         "psutil>=5.9",
         "safetensors>=0.5",
         "tqdm",
