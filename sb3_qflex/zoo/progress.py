@@ -40,12 +40,7 @@ class ProgressFile(BaseCallback):
 
 
 def with_progress_file(create_callbacks: Callable[[Any], None], self: Any) -> None:
-    """
-    Let the Zoo's experiment manager write ``progress.csv`` for our algorithms.
-
-    :param create_callbacks: ``ExperimentManager.create_callbacks``
-    :param self: the experiment
-    """
+    """Around ``ExperimentManager.create_callbacks``: our algorithms write ``progress.csv``."""
     create_callbacks(self)
     if not self.optimize_hyperparameters and class_of(self.algo) is not None:
         # Last: the Zoo ends the first callback a second time, to clean its progress bar up.
