@@ -58,10 +58,8 @@ def fold_layers(net: nn.Sequential) -> FoldedLayers:
     """
     Fold the BatchRenorm layers of ``networks.renorm_mlp`` into the Linear layers that follow them.
 
-    Parametrized layers have the weights that they compute.
-
-    :param net: BatchRenorm (or nothing), Linear, activation, ..., Linear.
-    :raises UnsupportedError: For other layers or another order, naming the first, and for forward hooks.
+    Parametrized layers have the weights that they compute. Other layers or another order are an UnsupportedError that
+    names the first.
     """
     check_sequence(net)
     refuse_hooks(net)

@@ -26,12 +26,9 @@ _OTHER_VALUES = ("action", NOISE)
 
 def load_vec_normalize(path: str | Path) -> VecNormalize:
     """
-    Statistics that ``VecNormalize.save`` wrote, without an environment.
+    Statistics that ``VecNormalize.save`` wrote, without an environment; a ValueError if the file holds something else.
 
     This unpickles the file: open none from a stranger.
-
-    :param path: The file.
-    :raises ValueError: If it holds something else.
     """
     with open(path, "rb") as file:
         try:
@@ -75,12 +72,9 @@ def parts_of(observation_space: spaces.Space) -> Mapping[str, spaces.Space]:
 
 class InputEncoder(nn.Module):
     """
-    One input (B, dim) of float32 to what SB3's preprocessing makes of it.
+    One float32 input (B, dim), for Discrete a column of numbers, to what SB3's preprocessing makes of it.
 
-    :param space: Its space; Discrete observations come as a column of numbers.
-    :param rms: Statistics of VecNormalize; None for an input that is not normalised.
-    :param epsilon: Of VecNormalize, added to the variance.
-    :param clip: ``clip_obs`` of VecNormalize.
+    :param rms: Statistics of VecNormalize, with its ``epsilon`` and ``clip_obs``; None for no normalisation.
     """
 
     mean: th.Tensor
@@ -124,13 +118,7 @@ def _choices(space: spaces.Space) -> list[int] | None:
 
 
 class Extractor(nn.Module):
-    """
-    A features extractor on encoded inputs.
-
-    :param extractor: The policy's; copied.
-    :param shapes: Shapes of the inputs without the batch, by name.
-    :param takes_dict: Whether it takes them as a dict.
-    """
+    """A copy of a features extractor, on encoded inputs of these shapes without the batch."""
 
     def __init__(self, extractor: BaseFeaturesExtractor, shapes: dict[str, tuple[int, ...]], takes_dict: bool):
         super().__init__()

@@ -140,16 +140,9 @@ def prepare(
     **options: Any,
 ) -> tuple[ExportedPolicy, dict[str, str]]:
     """
-    What every exported form of a model begins with.
+    What every exported form begins with: the policy, and its metadata, JSON where a value is more than a word.
 
-    :param model: The model.
     :param packages: Further distributions whose version the metadata names.
-    :param vec_normalize: Statistics to fold in or their file; None for those of the model's environment, if any.
-    :param noise: Whether the last input is noise.
-    :param task: Id of the task; None for that of the model's environment.
-    :param options: Of the policy's exported form.
-    :return: The policy, and what a file says about it: text, or JSON where it is more than a word.
-    :raises ValueError: For what has no exported form.
     """
     if vec_normalize is None:
         vec_normalize = model.get_vec_normalize_env()

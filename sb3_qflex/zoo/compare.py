@@ -49,12 +49,7 @@ class Result:
 
 
 def compare(args: argparse.Namespace) -> None:
-    """
-    Train, print the table and write both files.
-
-    :param args: of ``sb3-qflex compare``; ``conf`` maps each algorithm to its YAML file
-    :raises TrainingError: if one of the runs fails
-    """
+    """Train, print the table and write both files; a TrainingError if one of the runs fails."""
     results = [result for seed in args.seed for result in run_side_by_side(jobs_of_seed(args, seed), args.steps)]
     runs = [load_run(result.folder, label=result.job.algo) for result in results]
     stem = free_stem(Path(args.log_folder), f"compare_{EnvironmentName(args.env)}")

@@ -35,11 +35,9 @@ class Run:
 
 def load_run(folder: Path, label: str | None = None) -> Run:
     """
-    Read a run folder of RL Zoo.
+    Training episodes and evaluations (both may be empty) of a run folder of RL Zoo.
 
-    :param folder: e.g. ``logs/qflex/Pendulum-v1_1``
     :param label: name for legends, "<algorithm> <folder>" by default
-    :return: its training episodes and evaluations (both may be empty)
     :raises LoadMonitorResultsError: if there are no monitor files
     """
     steps, returns = ts2xy(load_results(str(folder)), X_TIMESTEPS)

@@ -26,11 +26,7 @@ def our_folder() -> Path:
 
 
 def our_file(algo: str, regime: str = "paper") -> Path:
-    """
-    :param algo: RL Zoo's name of an algorithm, ours or not
-    :param regime: "paper" or "small"
-    :return: the file of its hyperparameters, which need not exist; the one that it was registered with, if it was
-    """
+    """An algorithm's file in a regime, which need not exist; the one that it was registered with, if it was."""
     import_named()
     registered = ALGORITHMS[algo].hyperparameters if algo in ALGORITHMS else None
     place = registered or our_folder()
@@ -55,13 +51,10 @@ def entries(path: Path) -> dict[str, dict[str, Any]]:
 
 def choose_file(algo: str, env_id: str, ours: Path | None = None, zoo: Path | None = None) -> tuple[Path, str]:
     """
-    Choose the hyperparameter file for a run without ``-conf``.
+    The hyperparameter file for a run without ``-conf``, and a hint for the log ("" if there is nothing to say).
 
-    :param algo: RL Zoo's name of the algorithm
-    :param env_id: Gymnasium id
     :param ours: folder of our YAML files, that of :func:`our_file` by default
     :param zoo: RL Zoo's folder, :func:`zoo_folder` by default
-    :return: the file, and a hint for the log ("" if there is nothing to say)
     """
     our_path = ours / f"{algo}.yml" if ours else our_file(algo)
     zoo_path = (zoo or zoo_folder()) / f"{algo}.yml"

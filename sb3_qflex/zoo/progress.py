@@ -14,11 +14,7 @@ PROGRESS_FILE = "progress.csv"
 
 
 class ProgressFile(BaseCallback):
-    """
-    Write everything that is logged to a CSV file as well, one row for each dump of the logger.
-
-    :param path: file to write, replaced if it is there
-    """
+    """Write all that is logged to a CSV file as well, one row for each dump; a file that is there is replaced."""
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()

@@ -55,12 +55,7 @@ def sample_qflex_params(trial: optuna.Trial, n_actions: int, n_envs: int, additi
 
 
 def convert_params(sampled: dict[str, Any]) -> dict[str, Any]:
-    """
-    Turn drawn values into constructor arguments.
-
-    :param sampled: values by the names they were drawn under
-    :return: constructor arguments
-    """
+    """Constructor arguments of values by the names they were drawn under."""
     hyperparams = dict(sampled)
     her = {key: hyperparams.pop(key) for key in _HER_KEYS if key in hyperparams}
     if her:
