@@ -32,9 +32,8 @@ def main(prog: str, argv: Sequence[str]) -> None:
     with told(ValueError, ImportError):
         run = read_run(args.run_folder, args.tensorboard)
         has_model = bool(run.models) and not args.no_model
-        page = write_page(
-            run, look_at(run.models[0], args.episodes, args.states, args.seed) if has_model else None, out
-        )
+        look = look_at(run.models[0], args.episodes, args.states, args.seed) if has_model else None
+        page = write_page(run, look, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
     print(f"Report: {out} ({len(page) / 1000:.0f} kB)")

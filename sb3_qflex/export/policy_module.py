@@ -62,12 +62,11 @@ class ExportedPolicy(nn.Module):
     """
     Raw observations -> features -> actions of the policy's head -> the Box; nothing random inside.
 
-    :param policy: The policy; its weights of this moment are copied.
-    :param vec_normalize: Statistics to normalise observations with; None for none.
+    The weights of this moment are copied.
+
     :param takes_noise: Whether the last input is standard normal noise, so that the policy samples as
         ``predict(deterministic=False)`` does.
     :param options: Of the policy's ``exported_head``, such as ``flow_steps`` of QFlex.
-    :raises ValueError: For what has no exported form, and options that the policy does not know.
     """
 
     def __init__(
@@ -105,10 +104,7 @@ class ExportedPolicy(nn.Module):
         return cast(list[Extractor], list(self._extractors))
 
     def forward(self, *inputs: th.Tensor) -> th.Tensor:
-        """
-        :param inputs: Observations in the order of ``names``, each float32 (B, dim); then the noise, if it takes one.
-        :return: Actions in the Box, float32 (B, |A|).
-        """
+        """Float32 observations (B, dim) in the order of ``names``, then the noise, if any, to actions (B, |A|)."""
         n_raw = len(self.names)
         encoded = [encoder(x) for encoder, x in zip(self.encoders, inputs[:n_raw], strict=True)]
         features = [extractor(*encoded) for extractor in self.extractors]

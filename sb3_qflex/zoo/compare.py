@@ -70,19 +70,11 @@ def jobs_of_seed(args: argparse.Namespace, seed: int) -> list[Job]:
 
 def train_command(args: argparse.Namespace, algo: str, seed: int) -> list[str]:
     """The command line of one run, from the arguments of ``sb3-qflex compare``."""
-    options: dict[str, object] = {
-        "--algo": algo,
-        "--env": args.env,
-        "-n": args.steps,
-        "--seed": seed,
-        "-f": args.log_folder,
-        "-conf": args.conf[algo],
-        "--eval-freq": max(args.steps // EVALUATIONS, 1),
-        "--eval-episodes": args.eval_episodes,
-        "--num-threads": 1,
-        "--log-interval": 100,
-    }
-    return zoo_train_command(options)
+    task = {"--algo": algo, "--env": args.env, "-n": args.steps, "--seed": seed}
+    files = {"-f": args.log_folder, "-conf": args.conf[algo]}
+    every = max(args.steps // EVALUATIONS, 1)
+    evaluations = {"--eval-freq": every, "--eval-episodes": args.eval_episodes}
+    return zoo_train_command({**task, **files, **evaluations, "--num-threads": 1, "--log-interval": 100})
 
 
 def zoo_train_command(options: Mapping[str, object]) -> list[str]:
