@@ -67,11 +67,7 @@ class TrainingCheckpoint(BaseCallback):
 
     @staticmethod
     def exists(folder: str | os.PathLike[str]) -> bool:
-        """
-        Whether a folder holds a checkpoint to resume from, so that a script can simply be started again.
-
-        :param folder: The folder
-        """
+        """Whether a folder holds a checkpoint to resume from, so that a script can simply be started again."""
         return bool(CheckpointFolder(folder).numbers())
 
     @property

@@ -20,20 +20,14 @@ _STATISTICS = ("obs_rms", "ret_rms")
 
 @dataclass(frozen=True)
 class EnvironmentStates:
-    """
-    :param wrappers: Of the ``VecEnvWrapper`` layers, with the statistics of ``VecNormalize``.
-    :param environments: One for each environment, or what the ``VecEnv``'s own ``get_state`` gave.
-    """
+    """What the ``VecEnvWrapper`` layers hold, and each environment's state or what ``VecEnv.get_state`` gave."""
 
     wrappers: bytes
     environments: Any
 
 
 def get_states(venv: VecEnv) -> EnvironmentStates:
-    """
-    :param venv: The training environment.
-    :raises NotSavableError: If an environment or wrapper cannot be pickled or is too large.
-    """
+    """States of a training environment; a ``NotSavableError`` if it cannot be pickled or is too large."""
     wrappers, base = _vec_layers(venv)
     return EnvironmentStates(env_state.dump(wrappers, base), _get(base))
 
@@ -62,11 +56,7 @@ def _dump(envs: Sequence[gym.Env]) -> list[bytes]:
 
 
 def set_states(venv: VecEnv, states: EnvironmentStates) -> None:
-    """
-    :param venv: A training environment like the one that was saved.
-    :param states: Of that one.
-    :raises NotSavableError: If it is another kind of environment; it then needs a reset.
-    """
+    """Put an environment where a like one was; after a ``NotSavableError`` it needs a reset."""
     wrappers, base = _vec_layers(venv)
     try:
         env_state.restore(wrappers, states.wrappers, base)
@@ -93,13 +83,7 @@ def _vec_layers(venv: VecEnv) -> tuple[list[VecEnvWrapper], VecEnv]:
 
 
 def restore_statistics(venv: VecEnv, saved: bytes | None) -> str | None:
-    """
-    Give the saved statistics to the environment's ``VecNormalize``.
-
-    :param venv: The training environment.
-    :param saved: A pickled ``VecNormalize``, None if there was none.
-    :return: What is wrong: one has a ``VecNormalize`` and the other not. None if nothing is.
-    """
+    """Give a saved ``VecNormalize``'s statistics to the environment's; returns what is wrong, None if nothing is."""
     present = unwrap_vec_normalize(venv)
     if (present is None) != (saved is None):
         return (

@@ -43,10 +43,7 @@ class CheckpointFolder:
         self.segments = self.path / _SEGMENTS
 
     def generation(self, number: int) -> Path:
-        """
-        :param number: Of a generation.
-        :return: Its folder.
-        """
+        """Folder of a generation."""
         return self.path / f"{_GENERATION}{number:08d}"
 
     def numbers(self) -> list[int]:
@@ -55,11 +52,7 @@ class CheckpointFolder:
         return sorted(int(digits) for name in names if (digits := name.removeprefix(_GENERATION)).isdecimal())
 
     def run(self) -> str:
-        """
-        Identity of the training that the folder belongs to.
-
-        :raises CheckpointError: If the folder is none of ours.
-        """
+        """Identity of the training that the folder belongs to; a ``CheckpointError`` if the folder is none of ours."""
         try:
             marker = json.loads((self.path / _MARKER).read_text())
             if marker["kind"] == _KIND:
@@ -69,12 +62,7 @@ class CheckpointFolder:
         raise CheckpointError(f"{self.path} is not a checkpoint folder: it has no valid {_MARKER}.")
 
     def create(self) -> None:
-        """
-        Make the folder, or leave the one there is.
-
-        :raises CheckpointError: If it holds something else.
-        :raises OSError: If it cannot be made.
-        """
+        """Make the folder, or leave the one there is; a ``CheckpointError`` if it holds something else."""
         self.path.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in self.path.iterdir()}
         if _MARKER not in names:
@@ -92,13 +80,7 @@ class CheckpointFolder:
 
     @contextmanager
     def lock(self, write: bool) -> Iterator[None]:
-        """
-        Keep other trainings out, as long as the context lasts or the process lives.
-
-        :param write: Whether to write; readers only keep writers out.
-        :raises CheckpointError: If another training uses the folder.
-        :raises OSError: If the lock cannot be made.
-        """
+        """Keep other trainings out while the context lasts or the process lives; readers only keep writers out."""
         flags = os.O_RDWR | os.O_CREAT if write else os.O_RDONLY
         descriptor = os.open(self.path / _LOCK, flags, 0o666)
         try:
@@ -121,11 +103,7 @@ class CheckpointFolder:
 
     @contextmanager
     def new_generation(self, number: int) -> Iterator[Path]:
-        """
-        A folder to write the generation's files to; when the context ends well it becomes the generation.
-
-        :param number: Of the new generation.
-        """
+        """A folder to write the generation's files to; when the context ends well it becomes the generation."""
         aside = self.path / f"{_WRITING}{number:08d}"
         aside.mkdir()
         try:
@@ -140,11 +118,7 @@ class CheckpointFolder:
             raise
 
     def verified(self, number: int) -> Manifest:
-        """
-        :param number: Of a generation.
-        :return: Its manifest, after all files were checked against it.
-        :raises CheckpointError: If something is missing or damaged.
-        """
+        """A generation's manifest, once all files were checked; a ``CheckpointError`` if one is missing or damaged."""
         folder = self.generation(number)
         manifest = Manifest.read(folder / MANIFEST)
         problems = manifest.problems(folder, self.segments)

@@ -14,27 +14,19 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class File:
-    """
-    :param size: Bytes.
-    :param sha256: Hexadecimal digest of the content.
-    """
+    """Size in bytes, and hexadecimal digest, of a file's content."""
 
     size: int
     sha256: str
 
     @classmethod
     def of(cls, path: Path) -> "File":
-        """
-        :param path: Of a complete file.
-        """
+        """Of a complete file."""
         with path.open("rb") as file:
             return cls(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
     def problem(self, path: Path) -> str | None:
-        """
-        :param path: Where the file should be.
-        :return: What is wrong with it, None if nothing is.
-        """
+        """What is wrong with the file that lies there, None if nothing is."""
         if not path.is_file():
             return f"{path.name} is missing"
         if path.stat().st_size != self.size:
@@ -89,10 +81,7 @@ class Manifest:
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
-        """
-        :param path: Of the JSON file.
-        :raises CheckpointError: If it is not one of a known format.
-        """
+        """Read the JSON file; a ``CheckpointError`` if it is not one of a known format."""
         try:
             record: dict[str, Any] = json.loads(path.read_text())
             found = record.pop("format")
@@ -105,11 +94,7 @@ class Manifest:
             raise CheckpointError(f"{path.name} cannot be read: {error!r}") from error
 
     def problems(self, generation: Path, segments: Path) -> list[str]:
-        """
-        :param generation: Folder of the generation's files.
-        :param segments: Folder of the segments.
-        :return: What is missing or damaged.
-        """
+        """What is missing or damaged in the folders of the generation and of the segments."""
         found = [file.problem(generation / name) for name, file in self.files.items()]
         found += [segment.file.problem(segments / segment.name) for segment in self.segments]
         return [problem for problem in found if problem is not None]

@@ -9,10 +9,7 @@ from gymnasium import spaces
 
 
 def get_random_states(action_space: spaces.Space) -> dict[str, Any]:
-    """
-    :param action_space: Of the model, which draws its random actions.
-    :return: States of torch (CPU and, if in use, CUDA), NumPy's and Python's global generators and the action space.
-    """
+    """States of torch (CPU and, if in use, CUDA), NumPy's and Python's global generators and the action space."""
     return {
         "torch": th.get_rng_state(),
         "cuda": th.cuda.get_rng_state_all() if th.cuda.is_available() and th.cuda.is_initialized() else [],
@@ -23,10 +20,7 @@ def get_random_states(action_space: spaces.Space) -> dict[str, Any]:
 
 
 def set_random_states(action_space: spaces.Space, states: dict[str, Any]) -> None:
-    """
-    :param action_space: Of the model.
-    :param states: What :func:`get_random_states` gave.
-    """
+    """Give generators the states that :func:`get_random_states` found."""
     th.set_rng_state(states["torch"].cpu())
     if states["cuda"] and len(states["cuda"]) == th.cuda.device_count():
         th.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])

@@ -34,16 +34,7 @@ def resume(
     device: th.device | str = "auto",
     custom_objects: dict[str, Any] | None = None,
 ) -> AnyAlgorithm:
-    """
-    See :meth:`sb3_qflex.algorithm.Algorithm.resume`.
-
-    :param algorithm: Class of the model.
-    :param path: The checkpoint folder.
-    :param env: Training environment like the one before.
-    :param device: Where to train.
-    :param custom_objects: As in ``load``.
-    :raises CheckpointError: If there is no usable checkpoint, or the environment does not fit.
-    """
+    """See :meth:`sb3_qflex.algorithm.Algorithm.resume`."""
     folder = CheckpointFolder(path)
     folder.run()
     try:

@@ -21,10 +21,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def lasting_arrays(buffer: ReplayBuffer) -> Arrays:
-    """
-    :param buffer: A replay buffer.
-    :return: By name, its arrays (B, environments, ...) whose rows never change once stored.
-    """
+    """By name, the buffer's arrays (B, environments, ...) whose rows never change once stored."""
     arrays: Arrays = {"actions": buffer.actions, "rewards": buffer.rewards}
     for name in ("observations", "next_observations"):
         value: Any = getattr(buffer, name, None)  # no next_observations with optimize_memory_usage
@@ -38,10 +35,7 @@ def lasting_arrays(buffer: ReplayBuffer) -> Arrays:
 
 
 def changing_arrays(buffer: ReplayBuffer) -> Arrays:
-    """
-    :param buffer: A replay buffer.
-    :return: By name, its small arrays (B, environments) whose rows may change later.
-    """
+    """By name, the buffer's small arrays (B, environments) whose rows may change later."""
     arrays: Arrays = {"dones": buffer.dones, "timeouts": buffer.timeouts}
     if isinstance(buffer, HerReplayBuffer):
         arrays |= {"ep_start": buffer.ep_start, "ep_length": buffer.ep_length}
@@ -49,14 +43,7 @@ def changing_arrays(buffer: ReplayBuffer) -> Arrays:
 
 
 def pieces(buffer: ReplayBuffer, first: int, stop: int) -> Iterator[tuple[int, int]]:
-    """
-    Divide rows into ranges that lie in one piece in the ring and are not too large.
-
-    :param buffer: The replay buffer.
-    :param first: First row.
-    :param stop: One past the last row, at most B more.
-    :return: First and one past the last row of each range.
-    """
+    """Divide rows from first to before stop, at most B, into ranges in one piece of the ring and not too large."""
     row_bytes = sum(array[:1].nbytes for array in lasting_arrays(buffer).values())
     limit = max(1, _SEGMENT_BYTES // row_bytes)
     while first < stop:
@@ -66,12 +53,7 @@ def pieces(buffer: ReplayBuffer, first: int, stop: int) -> Iterator[tuple[int, i
 
 
 def write_rows(path: Path, buffer: ReplayBuffer, first: int, stop: int) -> None:
-    """
-    :param path: File to write.
-    :param buffer: The replay buffer.
-    :param first: First row.
-    :param stop: One past the last row, in one piece with the first.
-    """
+    """Write the rows from first to before stop, which lie in one piece."""
     start = first % buffer.buffer_size
     here = slice(start, start + stop - first)
     with path.open("wb") as file:
@@ -79,12 +61,7 @@ def write_rows(path: Path, buffer: ReplayBuffer, first: int, stop: int) -> None:
 
 
 def read_rows(path: Path, buffer: ReplayBuffer, first: int, oldest: int) -> None:
-    """
-    :param path: File of a segment.
-    :param buffer: Receives the rows, at their places in the ring.
-    :param first: First row of the segment.
-    :param oldest: Rows before it are left out.
-    """
+    """Read a segment that begins with row first to its places in the ring, without rows before the oldest wanted."""
     with np.load(path, allow_pickle=isinstance(buffer, HerReplayBuffer)) as segment:
         for name, array in lasting_arrays(buffer).items():
             rows = segment[name][max(oldest - first, 0) :]
@@ -93,12 +70,7 @@ def read_rows(path: Path, buffer: ReplayBuffer, first: int, oldest: int) -> None
 
 
 def write_index(path: Path, buffer: ReplayBuffer) -> None:
-    """
-    Write what is not in segments: positions, and the arrays that may change.
-
-    :param path: File to write.
-    :param buffer: The replay buffer.
-    """
+    """Write what is not in segments: positions, and the arrays that may change."""
     index = {name: array[: buffer.size()] for name, array in changing_arrays(buffer).items()}
     index |= {"pos": np.array(buffer.pos), "full": np.array(buffer.full)}
     if buffer.optimize_memory_usage:
@@ -111,10 +83,7 @@ def write_index(path: Path, buffer: ReplayBuffer) -> None:
 
 
 def read_index(path: Path, buffer: ReplayBuffer) -> None:
-    """
-    :param path: What :func:`write_index` wrote.
-    :param buffer: An empty buffer of the same shape, whose rows are already read.
-    """
+    """Read what :func:`write_index` wrote into a buffer of the same shape, whose rows are already read."""
     with np.load(path) as index:
         buffer.pos, buffer.full = int(index["pos"]), bool(index["full"])
         for name, array in changing_arrays(buffer).items():

@@ -52,12 +52,7 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Content:
-    """
-    What a checkpoint holds besides model and random states.
-
-    :param replay: Whether the replay buffer.
-    :param environments: Whether the environments' states, where they can be had.
-    """
+    """Whether a checkpoint holds, besides model and random states, replay data, and the environments' states."""
 
     replay: bool
     environments: bool

@@ -15,11 +15,7 @@ from sb3_qflex.checkpoint.rows import changing_arrays, lasting_arrays
 
 
 def cut_streams(buffer: ReplayBuffer) -> None:
-    """
-    Mark the last transition of every stream as truncated, since its environment does not go on from there.
-
-    :param buffer: The replay buffer.
-    """
+    """Mark the last transition of every stream as truncated, since its environment does not go on from there."""
     if buffer.size() == 0:
         return
     if isinstance(buffer, HerReplayBuffer):

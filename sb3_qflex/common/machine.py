@@ -13,11 +13,7 @@ def available_cores() -> int:
 
 
 def describe_machine(threads: int) -> dict[str, str]:
-    """
-    Processor, cores, memory, operating system, and how busy the machine was at this moment.
-
-    :param threads: Threads of torch.
-    """
+    """Processor, cores, memory, operating system, how busy the machine was at this moment, and torch's threads."""
     load = f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
     return {
         "processor": _processor(),

@@ -59,13 +59,7 @@ def transition_bytes(
     action_space: spaces.Space,
     optimize_memory_usage: bool = False,
 ) -> int:
-    """
-    :param buffer_class: SB3's buffers and HER; subclasses count as what they are derived from
-    :param observation_space: Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them
-    :param action_space: A Box
-    :param optimize_memory_usage: Whether each observation is stored once
-    :return: Bytes of one transition; infos that a ``HerReplayBuffer`` with ``copy_info_dict`` keeps come on top
-    """
+    """Bytes of one transition, without the infos that a ``HerReplayBuffer`` with ``copy_info_dict`` keeps."""
     parts = observation_space.spaces.values() if isinstance(observation_space, spaces.Dict) else [observation_space]
     observation = 0
     for part in parts:

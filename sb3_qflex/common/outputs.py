@@ -37,11 +37,7 @@ class OutputFolder:
             return {}
 
     def check(self, names: Iterable[str]) -> None:
-        """
-        :param names: Files that shall be written besides the JSON file.
-        :raises ForeignFileError: If one is there that may not be replaced.
-        :raises NotADirectoryError: If the folder is a file.
-        """
+        """Refuse, by ``ForeignFileError`` or ``NotADirectoryError``, to replace files that are not the report's own."""
         if self.folder.exists() and not self.folder.is_dir():
             raise NotADirectoryError(f"{self.folder} is not a folder: choose another one with --out")
         foreign = [name for name in names if (self.folder / name).exists() and not self._is_own(name)]
@@ -57,14 +53,7 @@ class OutputFolder:
         return self._own.get(name) == _hash((self.folder / name).read_bytes())
 
     def write(self, files: Mapping[str, bytes], data: Mapping[str, Any]) -> list[Path]:
-        """
-        Write all files, and remove those of a former run that are not among them.
-
-        :param files: Contents by name.
-        :param data: For the JSON file.
-        :return: What was written.
-        :raises ForeignFileError: As :meth:`check`.
-        """
+        """Write all files, and the data to the JSON file; those of a former run that are not among them go."""
         self.check(files)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._unlink(self._own.keys() - files.keys())
@@ -92,11 +81,7 @@ def _hash(content: bytes) -> str:
 
 
 def free_stem(folder: Path, name: str) -> Path:
-    """
-    :param folder: where a file is to be written
-    :param name: its name without number and extension
-    :return: the path without extension with the first number that no file there has
-    """
+    """Path in the folder, without extension, with the first number after the name that no file there has."""
     number = 1
     while any(folder.glob(f"{name}_{number}.*")):
         number += 1

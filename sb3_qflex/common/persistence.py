@@ -62,11 +62,7 @@ def write_atomically(
 
 
 def sync(path: str | pathlib.Path) -> None:
-    """
-    Wait until the disk has a file's content, or a folder's names, where the system can tell.
-
-    :param path: Of the file or folder.
-    """
+    """Wait until the disk has a file's content, or a folder's names, where the system can tell."""
     try:
         descriptor = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR)
     except OSError as error:

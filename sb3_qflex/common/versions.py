@@ -28,11 +28,7 @@ def _versions() -> dict[str, str]:
 
 
 def policy_versions(*more: str) -> dict[str, str]:
-    """
-    Versions that a file of a policy records, by the names that it has for them.
-
-    :param more: Distributions beyond those that every policy depends on; absent ones are left out.
-    """
+    """Versions that a file of a policy records, by its own names, and those of more distributions where installed."""
     return {"sb3_qflex": VERSION, **_installed((*_POLICY_PACKAGES, *more))}
 
 
@@ -61,9 +57,7 @@ def differences(saved: Mapping[str, str], present: Mapping[str, str]) -> list[st
 
 
 def warn_about_differences(saved: Mapping[str, str]) -> None:
-    """
-    :param saved: Versions of a saved model by name
-    """
+    """Warn if a saved model's versions, by name, differ from those here."""
     others = differences(saved, describe_versions())
     if others:
         warnings.warn(

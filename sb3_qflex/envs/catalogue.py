@@ -41,9 +41,7 @@ class Entry:
     kwargs: dict[str, Any] = field(default_factory=dict)
 
     def missing(self) -> str:
-        """
-        :return: Why the id cannot be made here and what to do, or an empty string if it can
-        """
+        """Why the id cannot be made here and what to do, or an empty string if it can."""
         for package in self.packages:
             if importlib.util.find_spec(package) is None:
                 return f"package {package} is not installed: run `pip install {package}`"
@@ -53,9 +51,7 @@ class Entry:
         return self.needs
 
     def downloads(self) -> bool:
-        """
-        :return: Whether making the id downloads a model
-        """
+        """Whether making the id downloads a model."""
         return any(asset.local() is None and models.menagerie_offers(asset) for asset in self.assets)
 
 

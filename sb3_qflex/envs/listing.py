@@ -8,10 +8,7 @@ HEADER = ("id", "obs", "act", "bounds", "steps", "licence of the model", "here")
 
 
 def table(rows: Iterable[Sequence[object]]) -> str:
-    """
-    :param rows: Header and rows of equal length
-    :return: Markdown table with aligned columns
-    """
+    """Markdown table with aligned columns of a header and rows."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, ["-" * width for width in widths])
@@ -27,10 +24,7 @@ def _row(entry: Entry, reason: str) -> tuple[object, ...]:
 
 
 def listing(entries: Sequence[Entry] = CATALOGUE) -> str:
-    """
-    :param entries: Ids to list
-    :return: Table of them, followed by why those that cannot be made here cannot, and what to do
-    """
+    """Table of the ids, followed by why those that cannot be made here cannot, and what to do."""
     reasons = {entry.id: entry.missing() for entry in entries}
     lines = [table([HEADER, *(_row(entry, reasons[entry.id]) for entry in entries)])]
     lines += [f"\n{name}: {reason}" for name, reason in reasons.items() if reason]

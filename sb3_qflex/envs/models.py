@@ -77,9 +77,7 @@ class Asset:
         return path_or_none
 
     def local(self) -> Path | None:
-        """
-        :return: Absolute path of the file if it is on this machine already
-        """
+        """Absolute path of the file if it is on this machine already."""
         candidates = []
         root = os.environ.get(ASSETS_VARIABLE)
         if root:
@@ -95,9 +93,7 @@ class Asset:
         return _from_menagerie(*self.menagerie, download=False) if self.menagerie is not None else None
 
     def advice(self) -> str:
-        """
-        :return: Where to get the file, under which licence, and the command or argument that makes it found
-        """
+        """Where to get the file, under which licence, and the command or argument that makes it found."""
         root = os.environ.get(ASSETS_VARIABLE)
         prepare = "" if root else f"export {ASSETS_VARIABLE}=~/models && "
         state = f"is {root!r}" if root else "is not set"
@@ -130,10 +126,7 @@ def _from_menagerie(robot: str, entry: str, download: bool) -> Path | None:
 
 
 def menagerie_offers(asset: Asset) -> bool:
-    """
-    :param asset: A model
-    :return: Whether an installed ``mujoco-menagerie`` would download it
-    """
+    """Whether an installed ``mujoco-menagerie`` would download the model."""
     return asset.menagerie is not None and importlib.util.find_spec("mujoco_menagerie") is not None
 
 

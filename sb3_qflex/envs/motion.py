@@ -46,10 +46,7 @@ class CyclicMotion:
         self._velocity = self._position.derivative()
 
     def at(self, time: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """
-        :param time: In s, at least 0
-        :return: Coordinates (nq,) and their time derivatives (nq,)
-        """
+        """Coordinates (nq,) and their time derivatives (nq,) at a time in s, at least 0."""
         phase = time % self.period
         position, velocity = self._position(phase), self._velocity(phase)
         position[FORWARD] += self.forward_speed * time

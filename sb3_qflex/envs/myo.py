@@ -153,12 +153,7 @@ def _prototype(task: str) -> Any:
 
 
 def _twin(task: str) -> Any:
-    """
-    A further environment without compiling again, which takes MyoSuite 50 ms and 30 to 60 MB for each.
-
-    :param task: MyoSuite's id
-    :return: MyoSuite's environment on the shared model, with a simulation of its own
-    """
+    """A further environment without compiling again, which takes MyoSuite 50 ms and 30 to 60 MB for each."""
     return _copy(_prototype(task))
 
 

@@ -23,75 +23,49 @@ SUCCESS_DISTANCE = 0.05
 
 
 def check_links(n_links: int) -> int:
-    """
-    :param n_links: Number of links, at least 1
-    :return: ``n_links``
-    :raises ValueError: If it is not a positive integer
-    """
+    """``n_links`` as an int; a ``ValueError`` if it is not a positive integer."""
     if isinstance(n_links, bool) or not isinstance(n_links, (int, np.integer)) or n_links < 1:
         raise ValueError(f"n_links={n_links!r}: the chain needs a positive integer number of links")
     return int(n_links)
 
 
 def observation_space() -> spaces.Box:
-    """
-    :return: Box of 4 float32 in [-1, 1]: tip and target
-    """
+    """Box of 4 float32 in [-1, 1]: tip and target."""
     return spaces.Box(-1.0, 1.0, (4,), dtype=np.float32)
 
 
 def action_space(n_links: int) -> spaces.Box:
-    """
-    :param n_links: Number of links
-    :return: Box of n float32 in [-1, 1]; 1 turns a link by ``MAX_TURN`` from its rest
-    """
+    """Box of n float32 in [-1, 1]; 1 turns a link by ``MAX_TURN`` from its rest."""
     return spaces.Box(-1.0, 1.0, (n_links,), dtype=np.float32)
 
 
 def sample_target(rng: np.random.Generator) -> NDArray[np.float64]:
-    """
-    :param rng: Generator to draw from
-    :return: Target (2,) with uniform direction and radius
-    """
+    """Target (2,) with uniform direction and radius."""
     direction = rng.uniform(-np.pi, np.pi)
     return rng.uniform(*TARGET_RADII) * np.array([np.cos(direction), np.sin(direction)])
 
 
 def rest_angles(n_links: int) -> NDArray[np.float64]:
-    """
-    :param n_links: Number of links
-    :return: Angles (n,) in rad of the closed ring
-    """
+    """Angles (n,) in rad of the closed ring."""
     return 2 * np.pi * np.arange(n_links) / n_links
 
 
 def drive(action: NDArray[np.floating]) -> NDArray[np.float64]:
-    """
-    :param action: (..., n); values outside [-1, 1] are clipped
-    :return: Angles (..., n) in rad
-    """
+    """Angles (..., n) in rad that actions (..., n) give; values outside [-1, 1] are clipped."""
     return rest_angles(action.shape[-1]) + MAX_TURN * np.clip(action, -1.0, 1.0, dtype=np.float64)
 
 
 def observe(
     angles: NDArray[np.float64], target: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """
-    :param angles: (..., n) in rad
-    :param target: (..., 2)
-    :return: Observations (..., 4) and the distance (...) of the tip from the target
-    """
+    """Observations (..., 4) of angles (..., n) and targets (..., 2), and distances (...) of the tip from the target."""
     tip = np.stack([np.cos(angles).mean(axis=-1), np.sin(angles).mean(axis=-1)], axis=-1)
     observation = np.concatenate([tip, target], axis=-1).astype(np.float32)
     return observation, np.linalg.norm(target - tip, axis=-1)
 
 
 def reward(distance: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """
-    :param distance: (...) of the tip from the target
-    :param target: (..., 2)
-    :return: (...) at most 1: 1 on the target, 0 with the tip at the base
-    """
+    """Rewards (...) for distances (...) from targets (..., 2): 1 on the target, 0 with the tip at the base."""
     return 1.0 - distance / np.linalg.norm(target, axis=-1)
 
 

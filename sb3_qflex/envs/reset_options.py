@@ -10,12 +10,7 @@ from numpy.typing import NDArray
 def checked_options(
     options: Mapping[str, Any] | None, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, NDArray[np.float64]]:
-    """
-    :param options: As given to ``reset``
-    :param shapes: Shape of each option there is
-    :return: The options as arrays of their own
-    :raises ValueError: If an option is unknown, of the wrong shape or not finite
-    """
+    """The options, each of the shape given by its name, as arrays of their own; a ``ValueError`` for others."""
     checked = {}
     for name, value in (options or {}).items():
         if name not in shapes:

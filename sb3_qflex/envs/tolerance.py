@@ -17,13 +17,6 @@ def linear(x: float, lower: float, upper: float, margin: float, value_at_margin:
 
 
 def gaussian(x: float, lower: float, upper: float, margin: float, value_at_margin: float = 0.1) -> float:
-    """
-    :param x: Value
-    :param lower: Lower bound of the interval worth 1
-    :param upper: Its upper bound; may be ``inf``
-    :param margin: Distance from the interval, above 0, at which the value is ``value_at_margin``
-    :param value_at_margin: v, in (0, 1)
-    :return: v^(d²) with d the distance of x from the interval in units of ``margin``
-    """
+    """As :func:`linear`, with v^(d²), v in (0, 1), for the value outside the interval."""
     distance = max(lower - x, x - upper, 0.0) / margin
     return float(value_at_margin ** (distance * distance))

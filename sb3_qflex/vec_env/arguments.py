@@ -14,11 +14,7 @@ EnvFn = Callable[[], gym.Env]
 
 
 def info_keys(infos: str | Sequence[str]) -> tuple[str, ...]:
-    """
-    :param infos: "auto", "essential", "all", or names of further scalars
-    :return: names of the scalars sent where not whole infos are
-    :raises ValueError: if it is none of these
-    """
+    """Names of the scalars sent where whole infos are not; a ``ValueError`` for ``infos`` that there are not."""
     if infos in ("auto", "essential", "all"):
         return (SUCCESS,)
     if isinstance(infos, str) or not all(isinstance(key, str) for key in infos):
@@ -29,11 +25,7 @@ def info_keys(infos: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def check_env_fns(env_fns: list[EnvFn]) -> None:
-    """
-    :param env_fns: functions that each return an environment
-    :raises ValueError: if there are none
-    :raises TypeError: if one is no function
-    """
+    """Refuse what is no list of functions, one at least."""
     if not env_fns:
         raise ValueError("env_fns: expected at least one function returning an environment, got an empty list")
     for env_fn in env_fns:
@@ -44,13 +36,7 @@ def check_env_fns(env_fns: list[EnvFn]) -> None:
 def check_workers(
     n_workers: int | None, start_method: str | None, backend: str, ray_options: dict[str, Any] | None
 ) -> None:
-    """
-    :param n_workers: number of workers, None for the cores there are
-    :param start_method: of processes, None for the default
-    :param backend: one of ``BACKENDS``
-    :param ray_options: options of Ray actors
-    :raises ValueError: if one is out of range or does not go with the backend
-    """
+    """Refuse, by a ``ValueError``, what is out of range or does not go with the backend."""
     if n_workers is not None and (isinstance(n_workers, bool) or not isinstance(n_workers, int) or n_workers < 1):
         raise ValueError(f"n_workers: expected a whole number of at least 1 or None, got {n_workers!r}")
     if backend not in BACKENDS:

@@ -20,35 +20,19 @@ class Worker(Protocol):
     pending: bool
 
     def request(self, command: str, *args: Any) -> None:
-        """
-        :param command: name of a method of ``EnvGroup``
-        :param args: its arguments
-        :raises WorkerDiedError: if the worker is gone
-        """
+        """Call the method of ``EnvGroup`` that the command names; a ``WorkerDiedError`` if the worker is gone."""
 
     def discard(self) -> None:
-        """
-        Drop the answer to a request that was interrupted, as by Ctrl-C, if there is one.
-
-        :raises WorkerDiedError: if the worker is gone
-        """
+        """Drop the answer to a request that was interrupted, as by Ctrl-C, if there is one."""
 
     def reply(self) -> Any:
-        """
-        :return: the answer to the last request
-        :raises WorkerDiedError: if the worker is gone
-        :raises Exception: the one raised in the worker, with the traceback there as a note
-        """
+        """The answer to the last request, or the error raised in the worker, with the traceback there as a note."""
 
     def begin_close(self) -> None:
         """Ask the worker to close its environments and end, without waiting for it."""
 
     def stop(self, seconds: float) -> None:
-        """
-        Make sure that the worker is gone.
-
-        :param seconds: to wait for it to end by itself
-        """
+        """Make sure that the worker is gone, after so many seconds for it to end by itself."""
 
 
 class Backend(Protocol):
@@ -61,39 +45,22 @@ class Backend(Protocol):
     cores: int
 
     def start(self, env_fns: list[bytes], rows: list[slice]) -> Iterator[Worker]:
-        """
-        :param env_fns: pickled lists of functions, one list per worker
-        :param rows: of each worker's environments
-        :return: the workers, building their environments at the same time
-        """
+        """Start a worker for each pickled list of functions; they build their environments at the same time."""
         ...
 
     def share(self, workers: Sequence[Any], layout: BatchLayout) -> Batch:
-        """
-        Request that workers take actions from and bring results to arrays of this process.
-
-        :param workers: as started
-        :param layout: of the arrays
-        :return: the arrays of all environments
-        """
+        """Request that workers exchange actions and results through the arrays that are returned."""
         ...
 
 
 def split(n_envs: int, n_workers: int) -> list[slice]:
-    """
-    :param n_envs: number of environments, at least ``n_workers``
-    :param n_workers: number of workers
-    :return: consecutive rows for each worker, whose numbers differ by at most one
-    """
+    """Consecutive rows for each worker, at least one, whose numbers differ by at most one."""
     bounds = [n_envs * worker // n_workers for worker in range(n_workers + 1)]
     return [slice(start, stop) for start, stop in pairwise(bounds)]
 
 
 def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """
-    :param cgroup: where the limits of a container are found
-    :return: number of cores this process may use, at least 1; the count of the machine is wrong in containers
-    """
+    """Cores this process may use, at least 1: in containers those of their limits, which the machine's count is not."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for quota, period in _cpu_quotas(cgroup):
         if quota > 0 and period > 0:

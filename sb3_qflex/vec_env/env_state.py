@@ -20,10 +20,7 @@ _KEPT = ("results_writer", "class_attributes")
 
 
 def env_layers(env: gym.Env) -> list[gym.Env]:
-    """
-    :param env: An environment.
-    :return: Its wrappers from the outside in, and the environment itself.
-    """
+    """An environment's wrappers from the outside in, and the environment itself."""
     layers = [env]
     while isinstance(layers[-1], gym.Wrapper):
         layers.append(layers[-1].env)

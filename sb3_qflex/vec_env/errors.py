@@ -38,10 +38,7 @@ class ErrorReport:
 
     @classmethod
     def of(cls, error: BaseException, env_index: int | None) -> "ErrorReport":
-        """
-        :param error: the exception, just caught
-        :param env_index: index of the environment in use within the worker
-        """
+        """The report of an exception just caught."""
         trace = "".join(traceback.format_exception(error))
         return cls(env_index, f"{type(error).__name__}: {error}", trace, _pickled(error))
 

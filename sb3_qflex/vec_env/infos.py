@@ -18,19 +18,12 @@ MYOSUITE_REWARDS = "rwd_dict"
 
 
 def success(info: dict[str, Any]) -> Any:
-    """
-    :param info: of one step
-    :return: ``is_success``, else MyoSuite's ``solved``, else None
-    """
+    """``is_success``, else MyoSuite's ``solved``, else None."""
     return info[SUCCESS] if SUCCESS in info else info.get(MYOSUITE_SUCCESS)
 
 
 def scalar(info: dict[str, Any], key: str) -> Any:
-    """
-    :param info: of one step
-    :param key: a key of the info, or a term of MyoSuite's ``rwd_dict``; ``is_success`` falls back to ``solved``
-    :return: the value, None if there is none
-    """
+    """A value of the info, or a term of MyoSuite's ``rwd_dict``; None if there is none."""
     if key == SUCCESS:
         return success(info)
     if key in info:
@@ -58,11 +51,7 @@ def encode_scalar(key: str, value: Any) -> tuple[float, int]:
 
 
 def decode_scalar(value: float, scalar_type: int) -> Any:
-    """
-    :param value: as stored
-    :param scalar_type: place of its type in ``SCALAR_TYPES``, not 0
-    :return: the number or boolean
-    """
+    """The number or boolean that :func:`encode_scalar` had, which was not None."""
     return SCALAR_TYPES[scalar_type](value)
 
 
@@ -85,10 +74,7 @@ class Rest:
         self.fetch = None
 
     def of(self, index: int) -> dict[str, Any] | None:
-        """
-        :param index: of the environment
-        :return: its whole info, None if that is gone
-        """
+        """The whole info of an environment, None if that is gone."""
         if self._whole is None and self.fetch is not None:
             self._whole = self.fetch()
         return None if self._whole is None else self._whole[index]

@@ -36,18 +36,13 @@ class Batch:
     scalar_types: np.ndarray
 
     def rows(self, rows: slice) -> "Batch":
-        """
-        :param rows: the environments wanted
-        :return: a batch of views
-        """
+        """The views of these environments alone."""
         observations = {key: array[rows] for key, array in self.observations.items()}
         rest = (self.rewards, self.dones, self.truncated, self.scalars, self.scalar_types)
         return Batch(self.actions[rows], observations, *(array[rows] for array in rest))
 
     def results(self) -> list[np.ndarray]:
-        """
-        :return: all arrays a step or reset writes, in a fixed order
-        """
+        """All arrays a step or reset writes, in a fixed order."""
         rest = [self.rewards, self.dones, self.truncated, self.scalars, self.scalar_types]
         return [*self.observations.values(), *rest]
 
@@ -84,16 +79,11 @@ class BatchLayout:
 
     @property
     def nbytes(self) -> int:
-        """
-        :return: size of the block in bytes
-        """
+        """Size of the block in bytes."""
         return sum(self._nbytes(*one) for one in self._fields())
 
     def batch(self, block: Any) -> Batch:
-        """
-        :param block: a writable buffer of at least ``nbytes`` bytes
-        :return: arrays over that buffer
-        """
+        """Arrays over a writable buffer of at least ``nbytes`` bytes."""
         arrays, offset = [], 0
         for shape, dtype in self._fields():
             arrays.append(np.ndarray((self.n_envs, *shape), dtype=dtype, buffer=block, offset=offset))

@@ -3,11 +3,13 @@
 A step costs one small message each way and worker. Nothing here or in ``worker`` imports torch.
 """
 
+import mmap
 import multiprocessing as mp
 import os
 import pickle
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,7 +22,6 @@ from typing import Any
 
 import cloudpickle
 
-from sb3_qflex.vec_env import shared_memory
 from sb3_qflex.vec_env.backend import available_cores
 from sb3_qflex.vec_env.errors import ErrorReport, WorkerDiedError
 from sb3_qflex.vec_env.layout import Batch, BatchLayout
@@ -32,6 +33,8 @@ _PROCESS_NAME = "vec-env-worker-"
 
 class ProcessWorker:
     """
+    A :class:`~sb3_qflex.vec_env.backend.Worker`.
+
     :param context: of the start method
     :param env_fns: a pickled list of functions, each returning an environment
     :param index: of the worker, for its name
@@ -58,12 +61,7 @@ class ProcessWorker:
         self.request("build", env_fns)
 
     def attach(self, layout: BatchLayout, descriptor: int) -> None:
-        """
-        Request that results be written to the shared block.
-
-        :param layout: of the block
-        :param descriptor: of the block
-        """
+        """Request that results be written to the shared block of this descriptor."""
         self.request("attach", layout, self.rows)
         try:
             send_handle(self._connection, descriptor, self.pid)
@@ -71,7 +69,6 @@ class ProcessWorker:
             raise self._died() from error
 
     def request(self, command: str, *args: Any) -> None:
-        """See ``Worker``."""
         self.discard()
         message = _message(self._number + 1, command, args)
         with uninterrupted():
@@ -83,14 +80,12 @@ class ProcessWorker:
             self.pending = True
 
     def reply(self) -> Any:
-        """See ``Worker``."""
         ok, value = self._receive()
         if ok:
             return value
         raise value.restore(self.name, self.rows.start)
 
     def discard(self) -> None:
-        """See ``Worker``."""
         if self.pending:
             self._receive()
 
@@ -135,14 +130,12 @@ class ProcessWorker:
         return WorkerDiedError(f"{self.name} {reason}.{hint}")
 
     def begin_close(self) -> None:
-        """See ``Worker``."""
         # Not request(): a step under way ends first, but nobody reads its answer, however large.
         with suppress(OSError):
             self._connection.send_bytes(_message(0, "close", ()))
         self._connection.close()
 
     def stop(self, seconds: float) -> None:
-        """See ``Worker``."""
         self._process.join(seconds)
         if self._process.is_alive():
             self._process.kill()
@@ -174,11 +167,7 @@ def _kill_left() -> None:
 
 
 def run(connection: Connection) -> None:
-    """
-    Serve requests until told to close or until the asking process is gone.
-
-    :param connection: to the ``ProcessWorker``
-    """
+    """Serve a ``ProcessWorker``'s requests until told to close or until the asking process is gone."""
     # Ctrl-C, and SIGTERM of a job scheduler, reach the whole group of processes; the asking one, which may have a
     # checkpoint to take first, decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -217,9 +206,24 @@ def _answer(group: EnvGroup, connection: Connection, number: int, command: str, 
 def _map_batch(connection: Connection, layout: BatchLayout) -> Batch:
     descriptor = recv_handle(connection)
     try:
-        return layout.batch(shared_memory.open_block(descriptor, layout.nbytes))
+        return layout.batch(mmap.mmap(descriptor, layout.nbytes))
     finally:
         os.close(descriptor)
+
+
+def _create_block(nbytes: int) -> int:
+    """
+    Descriptor of zeroed memory without a name, so that nothing can be left behind: the kernel frees it with its last
+    user, however that one ends; a named segment would outlive a killed process.
+    """
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("sb3_qflex_vec_env")
+    else:
+        # Without memfd_create (macOS), a file already removed from its folder serves the same.
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, nbytes)
+    return descriptor
 
 
 class ProcessBackend:
@@ -236,18 +240,16 @@ class ProcessBackend:
         self.cores = available_cores()
 
     def start(self, env_fns: list[bytes], rows: list[slice]) -> Iterator[ProcessWorker]:
-        """See ``Backend``."""
         # Before multiprocessing waits at exit for its daemons: workers take no notice of its SIGTERM.
         util.Finalize(None, _kill_left, exitpriority=0)
         for index, (pickled, worker_rows) in enumerate(zip(env_fns, rows, strict=True)):
             yield ProcessWorker(self._context, pickled, index, worker_rows)
 
     def share(self, workers: Sequence[ProcessWorker], layout: BatchLayout) -> Batch:
-        """See ``Backend``."""
-        descriptor = shared_memory.create(layout.nbytes)
+        descriptor = _create_block(layout.nbytes)
         try:
             for worker in workers:
                 worker.attach(layout, descriptor)
-            return layout.batch(shared_memory.open_block(descriptor, layout.nbytes))
+            return layout.batch(mmap.mmap(descriptor, layout.nbytes))
         finally:
             os.close(descriptor)

@@ -35,11 +35,7 @@ class EnvActor:
         self._group = EnvGroup()
 
     def handle(self, command: str, *args: Any) -> tuple[bool, Any, list[np.ndarray]]:
-        """
-        :param command: name of a method of ``EnvGroup``
-        :param args: its arguments
-        :return: as ``EnvGroup.handle``, and the arrays that a step or reset wrote
-        """
+        """As ``EnvGroup.handle``, and the arrays that a step or reset wrote."""
         if command == "attach":
             (layout,) = args
             batch = layout.batch(bytearray(layout.nbytes))
@@ -51,6 +47,8 @@ class EnvActor:
 
 class RayWorker:
     """
+    A :class:`~sb3_qflex.vec_env.backend.Worker`.
+
     :param env_fns: a pickled list of functions, each returning an environment
     :param index: of the worker, for its name
     :param rows: of its environments
@@ -69,30 +67,22 @@ class RayWorker:
         self.request("build", env_fns)
 
     def attach(self, batch: Batch, layout: BatchLayout) -> None:
-        """
-        Request that results be sent in arrays of these shapes.
-
-        :param batch: of all environments, to receive them
-        :param layout: of that batch
-        """
+        """Request that results be sent, to be received in the batch of all environments."""
         self._batch = batch.rows(self.rows)
         n_envs = self.rows.stop - self.rows.start
         self.request("attach", replace(layout, n_envs=n_envs))
 
     def request(self, command: str, *args: Any) -> None:
-        """See ``Worker``."""
         if command == "step" and args[0] is None:
             args = (self._batch.actions.copy(), *args[1:])
         self._answer = self._actor.handle.remote(command, *args)
         self.pending = True
 
     def discard(self) -> None:
-        """See ``Worker``."""
         # Each request has its own answer, which no other can be mistaken for.
         self.pending = False
 
     def reply(self) -> Any:
-        """See ``Worker``."""
         try:
             ok, value, arrays = ray.get(self._answer, timeout=self._timeout)
         except GetTimeoutError as error:
@@ -115,13 +105,11 @@ class RayWorker:
         return value
 
     def begin_close(self) -> None:
-        """See ``Worker``."""
         # After ray.shutdown() there is nothing left to close, and asking would start a new cluster.
         if ray.is_initialized():
             self._answer = self._actor.handle.remote("close")
 
     def stop(self, seconds: float) -> None:
-        """See ``Worker``."""
         if not ray.is_initialized():
             return
         if seconds > 0:
@@ -143,7 +131,6 @@ class RayBackend:
         self.cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
 
     def start(self, env_fns: list[bytes], rows: list[slice]) -> Iterator[RayWorker]:
-        """See ``Backend``."""
         cores = self._options["num_cpus"] * len(rows)
         if cores > self.cores:
             logger.warning("Ray workers need %s cores, the cluster has %s: some wait until it grows", cores, self.cores)
@@ -151,7 +138,6 @@ class RayBackend:
             yield RayWorker(pickled, index, worker_rows, self._options)
 
     def share(self, workers: Sequence[RayWorker], layout: BatchLayout) -> Batch:
-        """See ``Backend``."""
         batch = layout.batch(bytearray(layout.nbytes))
         for worker in workers:
             worker.attach(batch, layout)

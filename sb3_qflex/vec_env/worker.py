@@ -2,11 +2,10 @@
 
 import pickle
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from sb3_qflex.vec_env import env_state
@@ -48,11 +47,7 @@ class EnvGroup:
         self.current: int | None = None
 
     def build(self, env_fns: bytes) -> tuple[gym.Space, gym.Space]:
-        """
-        :param env_fns: a pickled list of functions, each returning an environment
-        :return: observation and action space of the first environment
-        :raises ValueError: if two functions return the same environment
-        """
+        """Build the environments of a pickled list of functions; returns the spaces of the first."""
         for index, env_fn in enumerate(pickle.loads(env_fns)):
             self.current = index
             if self._is_abandoned():
@@ -68,19 +63,12 @@ class EnvGroup:
         return self.envs[0].observation_space, self.envs[0].action_space
 
     def attach(self, batch: Batch, info_keys: tuple[str, ...]) -> None:
-        """
-        :param batch: arrays of this worker's environments to read actions from and write results to
-        :param info_keys: names of the scalars to write to ``batch.scalars``, where not whole infos are wanted
-        """
+        """Exchange actions and results through these arrays, with these scalars where infos are not sent whole."""
         self.batch = batch
         self._info_keys = info_keys
 
     def handle(self, command: str, *args: Any) -> Reply:
-        """
-        :param command: name of a method of this class
-        :param args: its arguments
-        :return: (True, what it returned) or (False, an ``ErrorReport``)
-        """
+        """Call a method of this class: (True, what it returned) or (False, an ``ErrorReport``)."""
         self.current = None
         try:
             return True, getattr(self, command)(*args)
@@ -89,11 +77,7 @@ class EnvGroup:
             return False, ErrorReport.of(error, self.current)
 
     def reset(self, seeds: Sequence[int | None], options: Sequence[dict[str, Any]]) -> StepReply:
-        """
-        :param seeds: one per environment, None to leave its generator alone
-        :param options: one per environment, passed on unless empty
-        :return: no infos of a step, and the infos of the resets
-        """
+        """Reset with a seed (None leaves the generator alone) and options for each; returns the infos of the resets."""
         reset_infos = {}
         for index, (env, seed, option) in enumerate(zip(self.envs, seeds, options, strict=True)):
             self.current = index
@@ -133,9 +117,7 @@ class EnvGroup:
         return infos, reset_infos
 
     def whole_infos(self) -> dict[int, Info]:
-        """
-        :return: the infos of the last step
-        """
+        """The infos of the last step."""
         return {index: _with_success(info) for index, info in self._last_infos.items()}
 
     def _write_observation(self, index: int, observation: Any) -> None:
@@ -151,79 +133,38 @@ class EnvGroup:
         if rare:
             infos[index] = rare
 
-    def _each(self, indices: Sequence[int]) -> Iterator[gym.Env]:
+    def each(self, command: str, indices: Sequence[int], *args: Any) -> list[Any]:
+        """Answers of these environments of the worker to a command of ``_COMMANDS``."""
+        answers = []
         for index in indices:
             self.current = index
-            yield self.envs[index]
-
-    def get_attr(self, indices: Sequence[int], name: str) -> list[Any]:
-        """
-        :param indices: of the environments within the worker
-        :param name: of an attribute of the environment or of a wrapper
-        """
-        return [env.get_wrapper_attr(name) for env in self._each(indices)]
-
-    def has_attr(self, indices: Sequence[int], name: str) -> list[bool]:
-        """
-        :param indices: of the environments within the worker
-        :param name: of an attribute of the environment or of a wrapper
-        """
-        return [env.has_wrapper_attr(name) for env in self._each(indices)]
-
-    def set_attr(self, indices: Sequence[int], name: str, value: Any) -> list[None]:
-        """
-        :param indices: of the environments within the worker
-        :param name: of an attribute of the outermost wrapper, as ``DummyVecEnv`` sets it
-        :param value: to set
-        """
-        for env in self._each(indices):
-            setattr(env, name, value)
-        return [None] * len(indices)
-
-    def env_method(self, indices: Sequence[int], name: str, args: tuple, kwargs: dict[str, Any]) -> list[Any]:
-        """
-        :param indices: of the environments within the worker
-        :param name: of a method of the environment or of a wrapper
-        :param args: positional arguments
-        :param kwargs: keyword arguments
-        """
-        return [env.get_wrapper_attr(name)(*args, **kwargs) for env in self._each(indices)]
-
-    def get_state(self, indices: Sequence[int]) -> list[bytes]:
-        """
-        :param indices: of the environments within the worker
-        """
-        return [env_state.dump(env_state.env_layers(env)) for env in self._each(indices)]
-
-    def set_state(self, indices: Sequence[int], state: bytes) -> list[None]:
-        """
-        :param indices: of the environments within the worker
-        :param state: as ``get_state`` of a like environment gave it
-        """
-        for env in self._each(indices):
-            env_state.restore(env_state.env_layers(env), state)
-        return [None] * len(indices)
-
-    def is_wrapped(self, indices: Sequence[int], wrapper_class: type[gym.Wrapper]) -> list[bool]:
-        """
-        :param indices: of the environments within the worker
-        :param wrapper_class: to look for
-        """
-        # SB3 imports torch; a worker does so only if asked this.
-        from stable_baselines3.common.env_util import is_wrapped
-
-        return [is_wrapped(env, wrapper_class) for env in self._each(indices)]
-
-    def render(self, indices: Sequence[int]) -> list[np.ndarray | None]:
-        """
-        :param indices: of the environments within the worker
-        """
-        return [env.render() for env in self._each(indices)]  # type: ignore[misc]
+            answers.append(_COMMANDS[command](self.envs[index], *args))
+        return answers
 
     def close(self) -> None:
         """Close every environment."""
-        for env in self._each(range(len(self.envs))):
-            env.close()
+        self.each("close", range(len(self.envs)))
+
+
+def _is_wrapped(env: gym.Env, wrapper_class: type[gym.Wrapper]) -> bool:
+    # SB3 imports torch; a worker does so only if asked this.
+    from stable_baselines3.common.env_util import is_wrapped
+
+    return is_wrapped(env, wrapper_class)
+
+
+# What single environments are asked. An attribute is set on the outermost wrapper, as ``DummyVecEnv`` sets it.
+_COMMANDS: dict[str, Callable[..., Any]] = {
+    "get_attr": lambda env, name: env.get_wrapper_attr(name),
+    "has_attr": lambda env, name: env.has_wrapper_attr(name),
+    "set_attr": setattr,
+    "env_method": lambda env, name, args, kwargs: env.get_wrapper_attr(name)(*args, **kwargs),
+    "get_state": lambda env: env_state.dump(env_state.env_layers(env)),
+    "set_state": lambda env, state: env_state.restore(env_state.env_layers(env), state),
+    "is_wrapped": _is_wrapped,
+    "render": lambda env: env.render(),
+    "close": lambda env: env.close(),
+}
 
 
 def _with_success(info: Info) -> Info:

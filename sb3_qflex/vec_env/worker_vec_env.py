@@ -306,7 +306,7 @@ class WorkerVecEnv(VecEnv):
         for worker in self._workers:
             mine = [index for index in wanted if worker.rows.start <= index < worker.rows.stop]
             if mine:
-                self._request(worker, command, [index - worker.rows.start for index in mine], *args)
+                self._request(worker, "each", command, [index - worker.rows.start for index in mine], *args)
                 asked.append((worker, mine))
         replies = self._replies([worker for worker, _ in asked])
         for (_, mine), reply in zip(asked, replies, strict=True):
