@@ -8,22 +8,24 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 VERSION = (ROOT / "sb3_qflex" / "version.txt").read_text().strip()
 
+# Lower bounds are versions that the tests ran with (docs/upgrading.md), or what other packages here need.
 EXTRAS = {
-    "myosuite": ["myosuite>=3.0.0"],
+    # MyoSuite 3.0 does not build its hand with earlier MuJoCo.
+    "myosuite": ["myosuite>=3.0.0", "mujoco>=3.7"],
     # Bodies of the paper that are not in MyoSuite; their models are found, never shipped.
-    "envs": ["myosuite>=3.0.0", "mujoco>=3.3", "mujoco-menagerie", "scipy", "imageio[ffmpeg]"],
+    "envs": ["myosuite>=3.0.0", "mujoco>=3.7", "mujoco-menagerie", "scipy", "imageio[ffmpeg]"],
     "ray": ["ray>=2.40"],
     # rliable needs arch < 8, which does not import with pandas 3; RL Zoo imports rliable where it is installed.
     "study": ["rliable>=1.2", "pandas<3"],
-    "export": ["onnx>=1.16", "onnxruntime>=1.18"],
+    "export": ["onnx>=1.16", "onnxruntime>=1.19"],
     "docs": ["sphinx>=8", "furo", "myst-nb>=1.2", "sphinx-copybutton", "ipykernel"],
     "dev": [
-        "pytest>=8",
+        "pytest>=9",
         "pytest-xdist>=3.6",
         "hypothesis>=6.100",
-        "ruff>=0.9",
+        "ruff>=0.17.6",
         "import-linter>=2.1",
-        "mypy>=1.15",
+        "mypy>=2.4.1",
         "types-PyYAML",
         "tensorboard",
         "nbclient",
@@ -74,6 +76,8 @@ setup(
         "sb3_qflex": ["py.typed", "version.txt"],
         "sb3_qflex.hyperparams": ["*.yml", "small/*.yml"],
         "sb3_qflex.studies": ["catalogue/*.yml"],
+        "sb3_qflex.run_report": ["page.html"],
+        "sb3_qflex.hub": ["card.md"],
     },
     install_requires=[
         "stable-baselines3>=2.9.2,<3",
@@ -81,12 +85,13 @@ setup(
         "rl_zoo3>=2.9.2,<3",
         # rl_zoo3 imports seaborn at start-up but declares it only in an extra.
         "seaborn>=0.13",
-        "torch>=2.6",
+        "torch>=2.8",
         "gymnasium>=1.0",
-        "numpy>=1.26",
+        "numpy>=2.0",
         "cloudpickle>=3",
-        "threadpoolctl>=3",
-        "packaging",
+        "threadpoolctl>=3.1",
+        "packaging>=24.2",
+        "jinja2",
         "psutil>=5.9",
         "safetensors>=0.5",
         "tqdm",

@@ -1,8 +1,9 @@
 """Ways to act with a trained model: `predict` as it is, or another path from the source action to the executed one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
+import pandas as pd
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import PyTorchObs
@@ -18,10 +19,7 @@ Explore = Callable[[PyTorchObs, th.Tensor], th.Tensor]
 
 
 def predictor(model: BaseAlgorithm, deterministic: bool) -> Act:
-    """
-    :param model: any model of SB3
-    :param deterministic: as in its ``predict``
-    """
+    """Acts as ``predict`` of any model does."""
     return lambda obs: model.predict(obs, deterministic=deterministic)[0]  # type: ignore[arg-type]
 
 
@@ -44,29 +42,33 @@ def explorer(policy: QFlexPolicy, explore: Explore, deterministic: bool) -> Act:
 
 
 def flow(policy: QFlexPolicy, n_steps: int, until: int | None = None) -> Explore:
-    """
-    The learned flow with another K, or only its beginning.
-
-    :param policy: of a QFlex model
-    :param n_steps: K, at least 1
-    :param until: steps taken of the K, all by default; 0 is the source action
-    """
+    """The learned flow with ``n_steps`` as K, or only the first ``until`` of them; 0 is the source action."""
     return lambda obs, source_actions: integrate(policy.velocity(obs), source_actions, n_steps, until)
 
 
-def source(obs: PyTorchObs, source_actions: th.Tensor) -> th.Tensor:
+def q_of(policy: QFlexPolicy, obs: PyTorchObs, cases: Mapping[str, Explore]) -> pd.DataFrame:
     """
-    :param obs: not used
-    :param source_actions: a(0)
-    :return: a(0) itself
-    """
-    return source_actions
-
-
-def ascent(policy: QFlexPolicy) -> Explore:
-    """
-    Direct gradient ascent: the model's N guidance steps on its critics.
+    Min Q of the clamped actions of each case, from the same source samples; the random state is left as it was.
 
     :param policy: of a QFlex model
+    :param obs: states, (S, ...)
+    :param cases: ways to explore by name
+    :return: by case: mean min Q, its gain over the source action, the share of states with a gain, and the distance
     """
-    return lambda obs, source_actions: policy.ascend(obs, source_actions).target_actions
+    rows = []
+    with th.no_grad(), th.random.fork_rng(devices=[]):
+        source_actions = policy.source(obs)
+        q_source = policy.min_q(obs, source_actions)
+        for name, explore in cases.items():
+            actions = explore(obs, source_actions).clamp(-1.0, 1.0)
+            q = policy.min_q(obs, actions)
+            rows.append(
+                {
+                    "case": name,
+                    "mean min Q": float(q.mean()),
+                    "gain of min Q": float((q - q_source).mean()),
+                    "share with a gain": float((q > q_source).double().mean()),
+                    "mean distance from a(0)": float((actions - source_actions).norm(dim=1).mean()),
+                }
+            )
+    return pd.DataFrame(rows)

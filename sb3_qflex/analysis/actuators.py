@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 _SIDE = re.compile(r"^(left|right|l|r)_|_(left|right|l|r)$", re.IGNORECASE)
@@ -15,11 +14,10 @@ _STEM = re.compile(r"^(.+?)(?=[A-Z][a-z]{2,}|\d|_|$)")
 
 def actuator_names(env: VecEnv) -> list[str] | None:
     """
-    Names of the actuators that the action's coordinates drive.
+    Names of the actuators that the action's coordinates drive, of environments in this process or in others.
 
-    :param env: environments of one kind, in this process or in others
-    :return: MuJoCo's names, repeated for the copies of :class:`sb3_qflex.envs.OverActuated`; None if the environment
-        has no MuJoCo model, or its actions are not one for each actuator
+    They are MuJoCo's, repeated for the copies of :class:`sb3_qflex.envs.OverActuated`; None if the environment has no
+    MuJoCo model, or its actions are not one for each actuator.
     """
     model = _attribute(env, "model")
     if not hasattr(model, "nu") or not hasattr(model, "actuator"):
@@ -47,9 +45,6 @@ def group_of(name: str) -> str:
     precedes the first digit, underscore or capitalised part: ``glmax1_r``, ``glmax2_r`` are ``glmax r``;
     ``addmagDist_l`` is ``addmag l``; ``FDS5`` is ``FDS``; ``L_Hip_x`` is ``Hip l``. So the heads, compartments and
     segments of one muscle are a group, and so are the axes of one joint.
-
-    :param name: of the actuator
-    :return: the name of its group
     """
     side = _SIDE.search(name)
     bare = _SIDE.sub("", name, count=1) or name
@@ -80,12 +75,3 @@ def groups(
         next((group for group, some in patterns.items() if any(fnmatchcase(name, one) for one in some)), "other")
         for name in names
     ]
-
-
-def same_group(labels: Sequence[str]) -> np.ndarray:
-    """
-    :param labels: group of each coordinate
-    :return: (|A|, |A|) booleans, whether two coordinates are of one group
-    """
-    codes = np.unique(np.asarray(labels), return_inverse=True)[1]
-    return codes[:, None] == codes[None, :]

@@ -12,6 +12,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from sb3_qflex.analysis.actuators import actuator_names, groups
 from sb3_qflex.analysis.correlation import draw, mean_absolute, noise_correlation
 from sb3_qflex.analysis.partway import q_along
+from sb3_qflex.analysis.states import select
 from sb3_qflex.common.validation import check_count
 from sb3_qflex.qflex.metrics import flow_diagnostics
 from sb3_qflex.qflex.qflex import QFlex
@@ -22,11 +23,7 @@ _PARTWAY = (0.25, 0.5, 0.75, 1.0)
 
 @contextmanager
 def untouched_random_state(device: th.device) -> Iterator[None]:
-    """
-    Leaves the global random states of NumPy and torch as they were.
-
-    :param device: of the model
-    """
+    """Leaves the global random states of NumPy and torch as they were, for a model on ``device``."""
     state = np.random.get_state()
     try:
         with th.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -109,7 +106,7 @@ class DiagnosticsCallback(BaseCallback):
             along = q_along(policy, obs, _PARTWAY)
             for case, gain in zip(along["case"], along["gain of min Q"], strict=True):
                 scalars[f"q_gain_{case.replace(' = ', '')}"] = gain
-        scalars |= self._correlation(first(obs, self.n_noise_states))
+        scalars |= self._correlation(select(obs, slice(self.n_noise_states)))
         for name, value in scalars.items():
             # A mean over no pair is not a number, and no curve.
             if np.isfinite(value):
@@ -123,12 +120,3 @@ class DiagnosticsCallback(BaseCallback):
         means = mean_absolute(found.flow, self._labels)
         source = mean_absolute(found.source, [""] * len(self._labels))["within"]
         return {**{f"correlation_{name}": value for name, value in means.items()}, "source_correlation": source}
-
-
-def first(obs: PyTorchObs, n: int) -> PyTorchObs:
-    """
-    :param obs: observations (B, ...) or a dict of such
-    :param n: number of them
-    :return: the first n
-    """
-    return {key: value[:n] for key, value in obs.items()} if isinstance(obs, dict) else obs[:n]

@@ -12,6 +12,7 @@ so what its matrix shows off the diagonal is the sampling error.
 
 import argparse
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +22,9 @@ import yaml
 from matplotlib.figure import Figure
 from stable_baselines3.common.type_aliases import PyTorchObs
 
-from sb3_qflex.analysis.actuators import actuator_names, groups, same_group
+from sb3_qflex.analysis.actuators import actuator_names, groups
 from sb3_qflex.analysis.result import Result
-from sb3_qflex.analysis.states import repeat, visited_states
+from sb3_qflex.analysis.states import each_array, visited_states
 from sb3_qflex.analysis.trained import load_one
 from sb3_qflex.common.validation import check_count
 from sb3_qflex.qflex.policies import QFlexPolicy
@@ -50,7 +51,7 @@ def noise_correlation(policy: QFlexPolicy, obs: PyTorchObs, n_samples: int) -> N
     :raises ValueError: if it is less
     """
     check_count("n_samples", n_samples, 2)
-    repeated = repeat(obs, n_samples)
+    repeated = each_array(lambda values: values.repeat_interleave(n_samples, dim=0), obs)
     with th.no_grad():
         source_actions = policy.source(repeated)
         actions = policy.explore(repeated, source_actions).clamp(-1.0, 1.0)
@@ -58,10 +59,7 @@ def noise_correlation(policy: QFlexPolicy, obs: PyTorchObs, n_samples: int) -> N
 
 
 def pooled_correlation(samples: th.Tensor) -> np.ndarray:
-    """
-    :param samples: (S, M, |A|), M samples at each of S states
-    :return: correlation of their deviations from the mean at each state, (|A|, |A|)
-    """
+    """Correlation (|A|, |A|) of the deviations of M samples from their mean at each of S states, (S, M, |A|)."""
     deviations = (samples - samples.mean(dim=1, keepdim=True)).flatten(0, 1).double()
     covariance = (deviations.T @ deviations).cpu().numpy()
     deviation = np.sqrt(np.diag(covariance))
@@ -71,50 +69,36 @@ def pooled_correlation(samples: th.Tensor) -> np.ndarray:
 
 
 def mean_absolute(matrix: np.ndarray, labels: Sequence[str]) -> dict[str, float]:
-    """
-    Mean |correlation| of pairs within and between groups; NaN where there is no such pair.
-
-    :param matrix: correlations, (|A|, |A|)
-    :param labels: group of each coordinate
-    """
-    upper = np.triu(np.ones_like(matrix, dtype=bool), k=1) & np.isfinite(matrix)
-    same = same_group(labels)
-    masks = {"within": upper & same, "between": upper & ~same}
+    """Mean |correlation| of pairs within and between the groups of the coordinates; NaN where there is no such pair."""
+    found = np.isfinite(matrix)
+    masks = {name: pairs & found for name, pairs in pairs_of(labels).items()}
     return {name: float(np.abs(matrix[mask]).mean()) if mask.any() else float("nan") for name, mask in masks.items()}
 
 
+def pairs_of(labels: Sequence[str]) -> dict[str, np.ndarray]:
+    """Which pairs of coordinates i < j are "within" one group and which are "between" two, (|A|, |A|) booleans."""
+    same = np.equal.outer(*2 * [np.unique(labels, return_inverse=True)[1]])
+    return {"within": np.triu(same, k=1), "between": np.triu(~same, k=1)}
+
+
 def table(found: NoiseCorrelation, labels: Sequence[str]) -> pd.DataFrame:
-    """
-    :param found: the correlations
-    :param labels: group of each coordinate
-    :return: one row for the flow and one for the source
-    """
-    same = same_group(labels)
-    pairs = int(np.triu(same, k=1).sum())
-    rows = []
-    for name, matrix in (("executed", found.flow), ("source", found.source)):
-        means = mean_absolute(matrix, labels)
-        rows.append(
-            {
-                "noise": name,
-                "groups": len(set(labels)),
-                "pairs within": pairs,
-                "pairs between": len(labels) * (len(labels) - 1) // 2 - pairs,
-                "mean abs. correlation within": means["within"],
-                "mean abs. correlation between": means["between"],
-                "coordinates without noise": int(np.isnan(np.diag(matrix)).sum()),
-            }
-        )
+    """One row for the executed actions and one for the source's; ``labels`` are the groups of the coordinates."""
+    pairs = {f"pairs {name}": int(mask.sum()) for name, mask in pairs_of(labels).items()}
+    rows = [
+        {
+            "noise": name,
+            "groups": len(set(labels)),
+            **pairs,
+            **{f"mean abs. correlation {where}": value for where, value in mean_absolute(matrix, labels).items()},
+            "coordinates without noise": int(np.isnan(np.diag(matrix)).sum()),
+        }
+        for name, matrix in (("executed", found.flow), ("source", found.source))
+    ]
     return pd.DataFrame(rows)
 
 
 def draw(found: NoiseCorrelation, labels: Sequence[str]) -> Figure:
-    """
-    Both matrices, with the coordinates ordered by group and a line between groups of more than one.
-
-    :param found: the correlations
-    :param labels: group of each coordinate
-    """
+    """Both matrices, with the coordinates ordered by group and a line between groups of more than one."""
     order = np.argsort(np.asarray(labels), kind="stable")
     ordered = [labels[index] for index in order]
     starts = [i for i in range(1, len(ordered)) if ordered[i] != ordered[i - 1]]
@@ -132,14 +116,11 @@ def draw(found: NoiseCorrelation, labels: Sequence[str]) -> Figure:
 
 
 def run(args: argparse.Namespace) -> Result:
-    """
-    :param args: of the command
-    """
+    """Carry out the command."""
     trained = load_one(args.models, args.env, args.algo)
-    env = trained.task.make(args.n_envs, args.seed)
-    obs = visited_states(trained.policy, env, args.states, args.seed)
-    names = actuator_names(env)
-    env.close()
+    with closing(trained.task.make(args.n_envs, args.seed)) as env:
+        obs = visited_states(trained.policy, env, args.states, args.seed)
+        names = actuator_names(env)
     patterns = yaml.safe_load(args.groups.read_text()) if args.groups else None
     found = noise_correlation(trained.policy, obs, args.samples)
     action_dim = len(found.flow)
@@ -152,13 +133,8 @@ def run(args: argparse.Namespace) -> Result:
     )
     if len(set(labels)) == action_dim:
         text += " The names of the actuators give no group of more than one."
-    members = pd.DataFrame({"actuator": names, "group": labels})
     matrix = pd.DataFrame(found.flow, columns=names)
     matrix.insert(0, "actuator", names)
-    return Result(
-        "Correlation of the exploration noise across actuators",
-        text,
-        table(found, labels),
-        draw(found, labels),
-        {"matrix": matrix, "groups": members},
-    )
+    details = {"matrix": matrix, "groups": pd.DataFrame({"actuator": names, "group": labels})}
+    title = "Correlation of the exploration noise across actuators"
+    return Result(title, text, table(found, labels), draw(found, labels), details)

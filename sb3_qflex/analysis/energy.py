@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +12,7 @@ from gymnasium.utils import RecordConstructorArgs
 from matplotlib.figure import Figure
 
 from sb3_qflex.analysis.acting import predictor
-from sb3_qflex.analysis.episodes import paired_episodes
+from sb3_qflex.analysis.episodes import run_episodes
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.trained import ModelError, Trained, load_all
 
@@ -32,10 +33,7 @@ class ActivationEnergy(gym.Wrapper, RecordConstructorArgs):
         self.uses_activation = _activation(env) is not None
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """
-        :param action: of the action space
-        :return: as the wrapped environment, with the entry in info
-        """
+        """As the wrapped environment, with the entry in info."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         activation = _activation(self.env) if self.uses_activation else None
         energy = np.square(np.asarray(action, dtype=np.float64)).sum() if activation is None else activation.sum()
@@ -47,8 +45,9 @@ def _activation(env: gym.Env) -> np.ndarray | None:
     return activation if activation is not None and len(activation) else None
 
 
-def energy_episodes(models: Sequence[Trained], n_episodes: int, seed: int, n_envs: int, deterministic: bool = True
-                    ) -> tuple[pd.DataFrame, str]:  # fmt: skip
+def energy_episodes(
+    models: Sequence[Trained], n_episodes: int, seed: int, n_envs: int, deterministic: bool = True
+) -> tuple[pd.DataFrame, str]:
     """
     Episodes of each model on the same seeds.
 
@@ -65,33 +64,28 @@ def energy_episodes(models: Sequence[Trained], n_episodes: int, seed: int, n_env
         raise ModelError(f"energy is compared on one task, but the models are of {ids}")
     frames, uses = [], False
     for one in models:
-        env = one.task.make(n_envs, seed, [ActivationEnergy])
-        uses = all(env.get_attr("uses_activation"))
-        acts = {one.label: predictor(one.model, deterministic)}
-        frames.append(paired_episodes(acts, env, n_episodes, seed, [ENERGY]))
-        env.close()
+        with closing(one.task.make(n_envs, seed, [ActivationEnergy])) as env:
+            uses = all(env.get_attr("uses_activation"))
+            episodes = run_episodes(predictor(one.model, deterministic), env, n_episodes, seed, [ENERGY])
+            frames.append(episodes.assign(case=one.label))
     meaning = "activation (MuJoCo's data.act), summed" if uses else "squared actions, summed: there is no activation"
     return pd.concat(frames, ignore_index=True), f"{meaning} over actuators and steps"
 
 
 def summarise(episodes: pd.DataFrame) -> pd.DataFrame:
-    """
-    :param episodes: from :func:`energy_episodes`
-    :return: one row for each model
-    """
+    """One row for each model of :func:`energy_episodes`."""
     per_step = episodes.assign(per_step=episodes[ENERGY] / episodes["length"])
     grouped = per_step.groupby("case", sort=False)
-    return pd.DataFrame(
-        {
-            "model": list(grouped.groups),
-            "episodes": grouped.size().to_numpy(),
-            "mean return": grouped["return"].mean().to_numpy(),
-            "std of return": grouped["return"].std(ddof=0).to_numpy(),
-            "mean energy": grouped[ENERGY].mean().to_numpy(),
-            "std of energy": grouped[ENERGY].std(ddof=0).to_numpy(),
-            "mean energy per step": grouped["per_step"].mean().to_numpy(),
-        }
-    )
+    means, spreads = (found[["return", ENERGY, "per_step"]] for found in (grouped.mean(), grouped.std(ddof=0)))
+    columns = {
+        "episodes": grouped.size(),
+        "mean return": means["return"],
+        "std of return": spreads["return"],
+        "mean energy": means[ENERGY],
+        "std of energy": spreads[ENERGY],
+        "mean energy per step": means["per_step"],
+    }
+    return pd.DataFrame(columns).rename_axis("model").reset_index()
 
 
 def match_by_return(episodes: pd.DataFrame, n_bins: int) -> pd.DataFrame:
@@ -103,37 +97,28 @@ def match_by_return(episodes: pd.DataFrame, n_bins: int) -> pd.DataFrame:
     :return: one row for each bin that has episodes of at least two models, and model in it; ``relative`` is the
         energy divided by that of the first of these models
     """
-    edges = np.unique(np.quantile(episodes["return"], np.linspace(0.0, 1.0, n_bins + 1)))
-    inner = edges[1:-1]
-    binned = episodes.assign(bin=np.searchsorted(inner, episodes["return"], side="right"))
-    order = list(episodes["case"].unique())
-    rows: list[dict[str, object]] = []
-    for _, group in binned.groupby("bin"):
-        present = [case for case in order if (group["case"] == case).any()]
-        if len(present) < 2:
-            continue
-        means = group.groupby("case")[[ENERGY, "return"]].mean()
-        rows += [
-            {
-                "lowest return": group["return"].min(),
-                "highest return": group["return"].max(),
-                "model": case,
-                "episodes": int((group["case"] == case).sum()),
-                "mean return": means["return"][case],
-                "mean energy": means[ENERGY][case],
-                "relative": means[ENERGY][case] / means[ENERGY][present[0]],
-            }
-            for case in present
-        ]
-    columns = ["lowest return", "highest return", "model", "episodes", "mean return", "mean energy", "relative"]
-    return pd.DataFrame(rows, columns=columns)
+    inner = np.unique(np.quantile(episodes["return"], np.linspace(0.0, 1.0, n_bins + 1)))[1:-1]
+    bins = episodes.groupby(np.searchsorted(inner, episodes["return"], side="right"))
+    rows = []
+    for _, members in bins:
+        models = members.groupby("case", sort=False)
+        means = models[["return", ENERGY]].mean()
+        columns = {
+            "lowest return": members["return"].min(),
+            "highest return": members["return"].max(),
+            "model": means.index,
+            "episodes": models.size(),
+            "mean return": means["return"],
+            "mean energy": means[ENERGY],
+            "relative": means[ENERGY] / means[ENERGY].iloc[0],
+        }
+        # A bin of one model keeps no row, but its columns.
+        rows.append(pd.DataFrame(columns).iloc[: 0 if models.ngroups < 2 else None])
+    return pd.concat(rows, ignore_index=True)
 
 
 def draw(episodes: pd.DataFrame, matched: pd.DataFrame) -> Figure:
-    """
-    :param episodes: from :func:`energy_episodes`
-    :param matched: from :func:`match_by_return`
-    """
+    """Episodes of :func:`energy_episodes` beside the bins of :func:`match_by_return`."""
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for number, case in enumerate(episodes["case"].unique()):
@@ -147,9 +132,7 @@ def draw(episodes: pd.DataFrame, matched: pd.DataFrame) -> Figure:
 
 
 def run(args: argparse.Namespace) -> Result:
-    """
-    :param args: of the command
-    """
+    """Carry out the command."""
     models = load_all(args.models, args.env, args.algo)
     episodes, meaning = energy_episodes(models, args.episodes, args.seed, args.n_envs, not args.stochastic)
     matched = match_by_return(episodes, args.bins)
@@ -158,10 +141,5 @@ def run(args: argparse.Namespace) -> Result:
         f"`energy-matched.csv` and the right panel compare episodes of about equal return: {args.bins} quantile bins "
         f"of all returns, of which {matched['lowest return'].nunique()} have episodes of two models or more."
     )
-    return Result(
-        "Energy at equal return",
-        text,
-        summarise(episodes),
-        draw(episodes, matched),
-        {"matched": matched, "episodes": episodes},
-    )
+    details = {"matched": matched, "episodes": episodes}
+    return Result("Energy at equal return", text, summarise(episodes), draw(episodes, matched), details)

@@ -1,14 +1,19 @@
 """Episodes of several ways to act on the same seeds, and what their returns tell."""
 
+import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 
 import numpy as np
 import pandas as pd
 import torch as th
 from matplotlib.axes import Axes
+from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.vec_env import VecEnv
 
-from sb3_qflex.analysis.acting import Act
+from sb3_qflex.analysis.acting import Act, Explore, explorer
+from sb3_qflex.analysis.states import visited_states
+from sb3_qflex.analysis.trained import Trained
 
 
 def run_episodes(act: Act, env: VecEnv, n_episodes: int, seed: int, totals: Sequence[str] = ()) -> pd.DataFrame:
@@ -50,58 +55,48 @@ def _first_episodes(act: Act, env: VecEnv, totals: Sequence[str]) -> pd.DataFram
     return pd.DataFrame(sums).astype({"length": int})
 
 
-def paired_episodes(
-    cases: Mapping[str, Act], env: VecEnv, n_episodes: int, seed: int, totals: Sequence[str] = ()
-) -> pd.DataFrame:
+def explored_episodes(
+    trained: Trained, cases: Mapping[str, Explore], args: argparse.Namespace
+) -> tuple[pd.DataFrame, PyTorchObs]:
     """
-    :param cases: ways to act by name
-    :param env: see :func:`run_episodes`
-    :param n_episodes: of each case, the same seeds for all
-    :param seed: seed of the first episode
-    :param totals: see :func:`run_episodes`
-    :return: the episodes of all cases, with a column ``case``
+    Episodes of each way to explore, on the same seeds, and states that the model's own exploration visits.
+
+    :param trained: a model whose field was trained
+    :param cases: ways to explore by name
+    :param args: of the command
+    :return: as :func:`run_episodes` with a column ``case``, and observations as tensors, (S, ...)
     """
-    frames = [run_episodes(act, env, n_episodes, seed, totals).assign(case=name) for name, act in cases.items()]
-    return pd.concat(frames, ignore_index=True)
+    policy, frames = trained.flow_policy, []
+    with closing(trained.task.make(args.n_envs, args.seed)) as env:
+        for name, explore in cases.items():
+            act = explorer(policy, explore, not args.stochastic)
+            frames.append(run_episodes(act, env, args.episodes, args.seed).assign(case=name))
+        return pd.concat(frames, ignore_index=True), visited_states(policy, env, args.states, args.seed)
 
 
 def summarise(episodes: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """
-    Returns by case, and their differences to the baseline on the same seed.
+    Returns by case, and their differences to the case ``baseline`` on the same seed.
 
-    :param episodes: from :func:`paired_episodes`
-    :param baseline: name of a case
-    :return: one row for each case; the standard error is that of the mean paired difference, over episodes
+    One row for each case; the standard error is that of the mean paired difference, over episodes.
     """
-    returns = episodes.pivot(index="seed", columns="case", values="return")
-    rows = []
-    for case in episodes["case"].unique():
-        values, difference = returns[case], returns[case] - returns[baseline]
-        low, median, high = np.percentile(values, [25, 50, 75])
-        rows.append(
-            {
-                "case": case,
-                "episodes": len(values),
-                "mean return": values.mean(),
-                "std over episodes": values.std(ddof=0),
-                "lower quartile": low,
-                "median": median,
-                "upper quartile": high,
-                f"mean difference to {baseline}": difference.mean(),
-                "its standard error": difference.sem() if len(values) > 1 else float("nan"),
-            }
-        )
-    return pd.DataFrame(rows)
+    returns = episodes.pivot(index="seed", columns="case", values="return")[episodes["case"].unique()]
+    differences = returns.sub(returns[baseline], axis=0)
+    columns = {
+        "episodes": returns.count(),
+        "mean return": returns.mean(),
+        "std over episodes": returns.std(ddof=0),
+        "lower quartile": returns.quantile(0.25),
+        "median": returns.median(),
+        "upper quartile": returns.quantile(0.75),
+        f"mean difference to {baseline}": differences.mean(),
+        "its standard error": differences.sem(),
+    }
+    return pd.DataFrame(columns).rename_axis("case").reset_index()
 
 
 def draw_returns(axes: Axes, episodes: pd.DataFrame, title: str) -> None:
-    """
-    Boxes of returns by case, with one thin line for each seed.
-
-    :param axes: to draw on
-    :param episodes: from :func:`paired_episodes`
-    :param title: of the panel
-    """
+    """Boxes of returns by case, with one thin line for each seed."""
     cases = list(episodes["case"].unique())
     returns = episodes.pivot(index="seed", columns="case", values="return")[cases].to_numpy()
     axes.plot(range(1, len(cases) + 1), returns.T, color="0.7", linewidth=0.5)

@@ -5,8 +5,7 @@ field was behind them; what it does not gain even then is out of its reach.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from copy import deepcopy
 
 import numpy as np
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 from stable_baselines3.common.type_aliases import PyTorchObs
 
 from sb3_qflex.analysis.result import Result
-from sb3_qflex.analysis.states import select, visited_states
+from sb3_qflex.analysis.states import select, states_of
 from sb3_qflex.analysis.trained import Trained, load_all
 from sb3_qflex.qflex.metrics import flow_diagnostics
 from sb3_qflex.qflex.objectives import field_objective
@@ -28,38 +27,15 @@ TARGETS = "guided targets"
 HELD_OUT = 0.2
 
 
-@contextmanager
-def field_restored(policy: QFlexPolicy) -> Iterator[None]:
-    """
-    Field, its optimizer and the preconditioner as they were, after the ``with``.
-
-    :param policy: of a QFlex model
-    """
-    network, optimizer = policy.field, policy.field.optimizer
-    saved = deepcopy((network.state_dict(), optimizer.state_dict(), policy.mean_square_gradient))
-    try:
-        yield
-    finally:
-        network.load_state_dict(saved[0])
-        optimizer.load_state_dict(saved[1])
-        policy.mean_square_gradient.copy_(saved[2])
-
-
 def what_is_gained(policy: QFlexPolicy, obs: PyTorchObs, exploration: str, seed: int) -> dict[str, float]:
     """
-    :param policy: of a QFlex model
-    :param obs: states, (S, ...)
-    :param exploration: "flow", or "ascent" for the guided targets themselves
-    :param seed: of the source samples
-    :return: share of states with a gain of min Q, the mean gain, and the distance from a(0), of clamped actions
+    Share of states with a gain of min Q, the mean gain, and the distance from a(0), of clamped actions that the policy
+    takes from now on: of its "flow", or the guided targets themselves by "ascent".
     """
-    own, policy.exploration = policy.exploration, exploration
-    try:
-        with th.random.fork_rng(devices=[]):
-            th.manual_seed(seed)
-            found = flow_diagnostics(policy, obs)
-    finally:
-        policy.exploration = own
+    policy.exploration = exploration
+    with th.random.fork_rng(devices=[]):
+        th.manual_seed(seed)
+        found = flow_diagnostics(policy, obs)
     return {
         "superiority": found["flow_superiority"],
         "gain of min Q": found["q_flow"] - found["q_source"],
@@ -67,25 +43,12 @@ def what_is_gained(policy: QFlexPolicy, obs: PyTorchObs, exploration: str, seed:
     }
 
 
-def field_step(policy: QFlexPolicy, next_obs: PyTorchObs) -> None:
-    """
-    Steps 3 and 4 of an update.
-
-    :param policy: of a QFlex model
-    :param next_obs: a batch of states, (B, ...)
-    """
-    loss = field_objective(policy, next_obs)
-    policy.field.optimizer.zero_grad()
-    loss.backward()
-    policy.field.optimizer.step()
-
-
 def catch_up(
     policy: QFlexPolicy, obs: PyTorchObs, updates: Sequence[int], batch_size: int = 256, seed: int = 0
 ) -> pd.DataFrame:
     """
-    Train the field alone, with its own optimizer, and look at states that it does not learn from. The policy and the
-    random state are left as they were.
+    Train the field of a copy alone, with its own optimizer, and look at states that it does not learn from. The random
+    state is left as it was.
 
     :param policy: of a model whose field was trained
     :param obs: states, (S, ...): the first (1 - :data:`HELD_OUT`) S to learn from, the others to look at
@@ -98,23 +61,26 @@ def catch_up(
     n_learning = int((1 - HELD_OUT) * n_states)
     held_out = select(obs, np.arange(n_learning, n_states))
     draws = np.random.default_rng(seed)
-    rows = []
-    with field_restored(policy), th.random.fork_rng(devices=[]):
+    policy, rows = deepcopy(policy), []
+    optimizer = policy.field.optimizer
+    # Before the updates, which go on with the preconditioner.
+    targets = {"case": TARGETS, **what_is_gained(policy, held_out, "ascent", seed)}
+    with th.random.fork_rng(devices=[]):
         th.manual_seed(seed)
         for update in range(max(updates) + 1):
             if update > 0:
-                field_step(policy, select(obs, draws.integers(n_learning, size=batch_size)))
+                loss = field_objective(policy, select(obs, draws.integers(n_learning, size=batch_size)))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
             if update in updates:
                 gained = what_is_gained(policy, held_out, "flow", seed)
                 rows.append({"case": f"{update} updates", "updates": update, **gained})
-    rows.append({"case": TARGETS, **what_is_gained(policy, held_out, "ascent", seed)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame([*rows, targets])
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """
-    :param table: from :func:`catch_up`, with a column ``model``
-    """
+    """Superiority and gain over updates, of tables from :func:`catch_up` with a column ``model``."""
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, column in zip(panels, ("superiority", "gain of min Q"), strict=True):
@@ -137,9 +103,7 @@ def draw(table: pd.DataFrame) -> Figure:
 def _of(trained: Trained, args: argparse.Namespace, updates: list[int]) -> pd.DataFrame:
     policy = trained.flow_policy
     assert isinstance(trained.model, QFlex)
-    env = trained.task.make(args.n_envs, args.seed)
-    obs = visited_states(policy, env, args.states, args.seed)
-    env.close()
+    obs = states_of(trained, args.states, args.seed, args.n_envs)
     table = catch_up(policy, obs, updates, trained.model.batch_size, args.seed)
     table.insert(0, "model", trained.label)
     return table
@@ -147,7 +111,8 @@ def _of(trained: Trained, args: argparse.Namespace, updates: list[int]) -> pd.Da
 
 def run(args: argparse.Namespace) -> Result:
     """
-    :param args: of the command
+    Carry out the command.
+
     :raises ValueError: for a negative number of updates, or too few states to hold any out
     """
     updates = sorted({0, *args.updates})
@@ -157,9 +122,8 @@ def run(args: argparse.Namespace) -> Result:
         raise ValueError(
             f"--states is at least {1 / HELD_OUT:.0f}, since {HELD_OUT:.0%} are held out; got {args.states}"
         )
-    table = pd.concat(
-        [_of(trained, args, updates) for trained in load_all(args.models, args.env, args.algo)], ignore_index=True
-    )
+    models = load_all(args.models, args.env, args.algo)
+    table = pd.concat([_of(trained, args, updates) for trained in models], ignore_index=True)
     text = (
         f"Steps 3 and 4 of the update alone, on {args.states} states that the model visits; critics and source policy "
         "rest. Min Q of clamped actions against that of their source samples, at the "

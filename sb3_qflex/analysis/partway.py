@@ -4,20 +4,16 @@ import argparse
 from collections.abc import Sequence
 
 import pandas as pd
-import torch as th
 from matplotlib.figure import Figure
 from stable_baselines3.common.type_aliases import PyTorchObs
 
-from sb3_qflex.analysis import acting
-from sb3_qflex.analysis.acting import explorer
-from sb3_qflex.analysis.episodes import draw_returns, paired_episodes, summarise
+from sb3_qflex.analysis.acting import Explore, flow, q_of
+from sb3_qflex.analysis.episodes import draw_returns, explored_episodes, summarise
 from sb3_qflex.analysis.result import Result
-from sb3_qflex.analysis.states import visited_states
 from sb3_qflex.analysis.trained import load_one
 from sb3_qflex.qflex.policies import QFlexPolicy
 
 TIMES = (0.0, 0.25, 0.5, 0.75, 1.0)
-BASELINE = "t = 1"
 
 
 def steps_at(times: Sequence[float], n_steps: int) -> dict[str, int]:
@@ -31,6 +27,11 @@ def steps_at(times: Sequence[float], n_steps: int) -> dict[str, int]:
     return {f"t = {k / n_steps:.3g}": k for k in (round(time * n_steps) for time in times)}
 
 
+def _beginnings(policy: QFlexPolicy, times: Sequence[float]) -> dict[str, Explore]:
+    n_steps = policy.flow_steps
+    return {name: flow(policy, n_steps, until) for name, until in steps_at(times, n_steps).items()}
+
+
 def q_along(policy: QFlexPolicy, obs: PyTorchObs, times: Sequence[float] = TIMES) -> pd.DataFrame:
     """
     Min Q of the clamped action part-way, from the same source samples; the random state is left as it was.
@@ -40,59 +41,31 @@ def q_along(policy: QFlexPolicy, obs: PyTorchObs, times: Sequence[float] = TIMES
     :param times: in [0, 1]
     :return: by time: mean min Q, its gain over the source action, and the share of states with a gain
     """
-    rows = []
-    with th.no_grad(), th.random.fork_rng(devices=[]):
-        source_actions = policy.source(obs)
-        q_source = policy.min_q(obs, source_actions)
-        for name, until in steps_at(times, policy.flow_steps).items():
-            actions = acting.flow(policy, policy.flow_steps, until)(obs, source_actions).clamp(-1.0, 1.0)
-            q = policy.min_q(obs, actions)
-            rows.append(
-                {
-                    "case": name,
-                    "mean min Q": float(q.mean()),
-                    "gain of min Q": float((q - q_source).mean()),
-                    "share with a gain": float((q > q_source).double().mean()),
-                    "mean distance from a(0)": float((actions - source_actions).norm(dim=1).mean()),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def draw(along: pd.DataFrame, episodes: pd.DataFrame) -> Figure:
-    """
-    :param along: from :func:`q_along`
-    :param episodes: of the same cases
-    """
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(along["case"], along["gain of min Q"], "o-")
-    left.set(title="Gain of Q along the flow", ylabel="mean min Q minus that of a(0)")
-    draw_returns(right, episodes, "Return of actions taken part-way")
-    return figure
+    return q_of(policy, obs, _beginnings(policy, times))
 
 
 def run(args: argparse.Namespace) -> Result:
     """
-    :param args: of the command
+    Carry out the command.
+
+    :raises ValueError: for times outside of [0, 1]
     """
     times = sorted({*(args.times or TIMES), 1.0})
     if not 0.0 <= times[0] <= times[-1] <= 1.0:
         raise ValueError(f"flow times are in [0, 1], got {args.times}")
     trained = load_one(args.models, args.env, args.algo)
     policy = trained.flow_policy
-    acts = {
-        name: explorer(policy, acting.flow(policy, policy.flow_steps, until), not args.stochastic)
-        for name, until in steps_at(times, policy.flow_steps).items()
-    }
-    env = trained.task.make(args.n_envs, args.seed)
-    episodes = paired_episodes(acts, env, args.episodes, args.seed)
-    along = q_along(policy, visited_states(policy, env, args.states, args.seed), times)
-    env.close()
+    episodes, obs = explored_episodes(trained, _beginnings(policy, times), args)
+    along = q_along(policy, obs, times)
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(along["case"], along["gain of min Q"], "o-")
+    left.set(title="Gain of Q along the flow", ylabel="mean min Q minus that of a(0)")
+    draw_returns(right, episodes, "Return of actions taken part-way")
     text = (
         f"{trained.label} on {trained.task.env_id}, K = {policy.flow_steps}: the action after the first k of K Euler "
         f"steps, clamped, executed at every step of the same {args.episodes} episode seeds; and its min Q from source "
         f"samples at {args.states} states that the whole flow visits."
     )
-    summary = summarise(episodes, BASELINE).merge(along, on="case")
-    return Result("Actions part-way along the flow", text, summary, draw(along, episodes), {"episodes": episodes})
+    summary = summarise(episodes, "t = 1").merge(along, on="case")
+    return Result("Actions part-way along the flow", text, summary, figure, {"episodes": episodes})

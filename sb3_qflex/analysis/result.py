@@ -13,8 +13,6 @@ from sb3_qflex.common.machine import available_cores, describe_versions
 from sb3_qflex.common.outputs import OutputFolder
 from sb3_qflex.speed.report import format_number, markdown_table
 
-_WRITTEN_BY = "sb3-qflex analyse"
-
 
 @dataclass(frozen=True)
 class Result:
@@ -36,27 +34,17 @@ class Result:
 
 
 def outputs(folder: Path, stem: str) -> OutputFolder:
-    """
-    :param folder: where files are to be written
-    :param stem: first part of their names
-    """
-    return OutputFolder(folder, stem, _WRITTEN_BY)
+    """The folder that files whose names begin with ``stem`` are to be written to."""
+    return OutputFolder(folder, stem, "sb3-qflex analyse")
 
 
 def file_names(stem: str) -> list[str]:
-    """
-    :param stem: first part of the names
-    :return: the files that every analysis writes, besides its JSON file and the details
-    """
+    """The files that every analysis writes, besides its JSON file and the details."""
     return [f"{stem}{suffix}" for suffix in (".md", ".csv", ".png")]
 
 
 def to_markdown(result: Result, command: str, picture: str) -> str:
-    """
-    :param result: the analysis
-    :param command: what computed it
-    :param picture: file name of the figure
-    """
+    """The page of an analysis that ``command`` computed; ``picture`` is the file name of its figure."""
     header = [str(name) for name in result.table.columns]
     rows = [[_cell(value) for value in row] for row in result.table.itertuples(index=False, name=None)]
     parts = [f"# {result.title}", f"`{command}`", result.text, markdown_table(header, rows)]
@@ -64,18 +52,13 @@ def to_markdown(result: Result, command: str, picture: str) -> str:
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, Real) and not isinstance(value, Integral):
-        return format_number(float(value))
-    return str(value)
+    return format_number(float(value)) if isinstance(value, Real) and not isinstance(value, Integral) else str(value)
 
 
 def write(result: Result, folder: OutputFolder, stem: str, command: str) -> list[Path]:
     """
-    :param result: the analysis
-    :param folder: from :func:`outputs`
-    :param stem: first part of the file names
-    :param command: what computed it
-    :return: the files written
+    The files written, for a ``folder`` from :func:`outputs`.
+
     :raises ForeignFileError: if one of them is there and not of a former run
     """
     picture = io.BytesIO()

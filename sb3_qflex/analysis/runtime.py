@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from functools import partial
 
 import numpy as np
@@ -17,17 +18,14 @@ from sb3_qflex.speed.timing import Schedule, Task, interleave
 
 def training_time(trained: Trained) -> tuple[int, float]:
     """
-    :param trained: a model
-    :return: environment steps and wall-clock seconds at the end of the last training episode; 0 and NaN where the
-        model is in no run folder, or its monitor files hold no episode
+    Environment steps and wall-clock seconds at the end of the last training episode; 0 and NaN where the model is in no
+    run folder, or its monitor files hold no episode.
     """
-    if trained.folder is None:
-        return 0, float("nan")
-    try:
-        episodes = load_results(str(trained.folder))
-    except LoadMonitorResultsError:
-        return 0, float("nan")
-    return int(episodes["l"].sum()), float(episodes["t"].max()) if len(episodes) else float("nan")
+    if trained.folder is not None:
+        with suppress(LoadMonitorResultsError):
+            episodes = load_results(str(trained.folder))
+            return int(episodes["l"].sum()), float(episodes["t"].max())
+    return 0, float("nan")
 
 
 def inference_seconds(models: Sequence[Trained], schedule: Schedule) -> dict[str, np.ndarray]:
@@ -40,19 +38,14 @@ def inference_seconds(models: Sequence[Trained], schedule: Schedule) -> dict[str
     """
     tasks = []
     for one in models:
-        env = one.task.make(1)
-        obs = env.reset()
-        env.close()
+        with closing(one.task.make(1)) as env:
+            obs = env.reset()
         tasks.append(Task(one.label, partial(one.model.predict, obs, deterministic=False)))  # type: ignore[arg-type]
     return interleave(tasks, schedule)
 
 
 def table(models: Sequence[Trained], seconds: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """
-    :param models: any algorithms
-    :param seconds: from :func:`inference_seconds`
-    :return: one row for each model
-    """
+    """One row for each model, of seconds from :func:`inference_seconds`."""
     rows = []
     for one in models:
         steps, wall_clock = training_time(one)
@@ -73,9 +66,7 @@ def table(models: Sequence[Trained], seconds: Mapping[str, np.ndarray]) -> pd.Da
 
 
 def draw(found: pd.DataFrame) -> Figure:
-    """
-    :param found: from :func:`table`
-    """
+    """Bars of :func:`table`."""
     figure = Figure(figsize=(11, 1.5 + 0.6 * len(found)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     left.barh(found["model"], found["training [s]"])
@@ -89,9 +80,7 @@ def draw(found: pd.DataFrame) -> Figure:
 
 
 def run(args: argparse.Namespace) -> Result:
-    """
-    :param args: of the command
-    """
+    """Carry out the command."""
     th.set_num_threads(args.threads)
     models = load_all(args.models, args.env, args.algo)
     seconds = inference_seconds(models, Schedule(args.seconds, min_rounds=5, max_rounds=10_000))

@@ -5,8 +5,9 @@ enter, in the gradient ascent on the critics that the model has. How they change
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from copy import deepcopy
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -14,31 +15,11 @@ import torch as th
 from matplotlib.figure import Figure
 from stable_baselines3.common.type_aliases import PyTorchObs
 
-from sb3_qflex.analysis import acting
-from sb3_qflex.analysis.acting import explorer
-from sb3_qflex.analysis.episodes import draw_returns, paired_episodes, summarise
-from sb3_qflex.analysis.exploration import mean_q
+from sb3_qflex.analysis.acting import flow, q_of
+from sb3_qflex.analysis.episodes import draw_returns, explored_episodes, summarise
 from sb3_qflex.analysis.result import Result
-from sb3_qflex.analysis.states import visited_states
 from sb3_qflex.analysis.trained import load_one
 from sb3_qflex.qflex.policies import QFlexPolicy
-
-
-@contextmanager
-def guidance_options(policy: QFlexPolicy, n_steps: int, step_size: float) -> Iterator[None]:
-    """
-    Another N and eta for a while.
-
-    :param policy: of a QFlex model
-    :param n_steps: N
-    :param step_size: eta
-    """
-    own = policy.guidance_steps, policy.guidance_step_size
-    policy.guidance_steps, policy.guidance_step_size = n_steps, step_size
-    try:
-        yield
-    finally:
-        policy.guidance_steps, policy.guidance_step_size = own
 
 
 def guidance_grid(policy: QFlexPolicy, obs: PyTorchObs, steps: Sequence[int], sizes: Sequence[float]) -> pd.DataFrame:
@@ -52,35 +33,31 @@ def guidance_grid(policy: QFlexPolicy, obs: PyTorchObs, steps: Sequence[int], si
     :return: by N and eta: gain of mean min Q of the target clamped to the box, mean ||a(1) - a(0)||, share of
         coordinates of a(1) outside of the box, share of truncated steps
     """
-    rows = []
+    policy, rows = deepcopy(policy), []
     with th.no_grad(), th.random.fork_rng(devices=[]):
         source_actions = policy.source(obs)
         q_source = policy.min_q(obs, source_actions)
         diameter = 2.0 * source_actions.shape[1] ** 0.5
-        for n_steps in steps:
-            for step_size in sizes:
-                with guidance_options(policy, n_steps, step_size):
-                    guidance = policy.ascend(obs, source_actions)
-                target = guidance.target_actions
-                gain = policy.min_q(obs, target.clamp(-1.0, 1.0)) - q_source
-                rows.append(
-                    {
-                        "N": n_steps,
-                        "eta": step_size,
-                        "gain of min Q": float(gain.mean()),
-                        "guidance displacement": float((target - source_actions).norm(dim=1).mean()),
-                        "share outside the box": float((target.abs() > 1.0).double().mean()),
-                        "truncated share": float((step_size * guidance.step_norms > diameter).double().mean()),
-                    }
-                )
+        for n_steps, step_size in product(steps, sizes):
+            policy.guidance_steps, policy.guidance_step_size = n_steps, step_size
+            guidance = policy.ascend(obs, source_actions)
+            target = guidance.target_actions
+            gain = policy.min_q(obs, target.clamp(-1.0, 1.0)) - q_source
+            rows.append(
+                {
+                    "N": n_steps,
+                    "eta": step_size,
+                    "gain of min Q": float(gain.mean()),
+                    "guidance displacement": float((target - source_actions).norm(dim=1).mean()),
+                    "share outside the box": float((target.abs() > 1.0).double().mean()),
+                    "truncated share": float((step_size * guidance.step_norms > diameter).double().mean()),
+                }
+            )
     return pd.DataFrame(rows)
 
 
 def draw(episodes: pd.DataFrame, grid: pd.DataFrame) -> Figure:
-    """
-    :param episodes: of each K
-    :param grid: from :func:`guidance_grid`
-    """
+    """Returns of the episodes of each K, and two maps of :func:`guidance_grid`."""
     figure = Figure(figsize=(15, 4.5), layout="constrained")
     returns, gain, displacement = figure.subplots(1, 3)
     draw_returns(returns, episodes, "Return by K at inference, same seeds")
@@ -99,18 +76,16 @@ def draw(episodes: pd.DataFrame, grid: pd.DataFrame) -> Figure:
 
 def run(args: argparse.Namespace) -> Result:
     """
-    :param args: of the command
+    Carry out the command.
+
+    :raises ValueError: for a step size that is not positive
     """
     if min(args.eta) <= 0.0:
         raise ValueError(f"guidance step sizes are positive, got {args.eta}")
     trained = load_one(args.models, args.env, args.algo)
     policy = trained.flow_policy
-    explorations = {f"K = {k}": acting.flow(policy, k) for k in sorted({*args.K, policy.flow_steps})}
-    acts = {name: explorer(policy, explore, not args.stochastic) for name, explore in explorations.items()}
-    env = trained.task.make(args.n_envs, args.seed)
-    episodes = paired_episodes(acts, env, args.episodes, args.seed)
-    obs = visited_states(policy, env, args.states, args.seed)
-    env.close()
+    cases = {f"K = {k}": flow(policy, k) for k in sorted({*args.K, policy.flow_steps})}
+    episodes, obs = explored_episodes(trained, cases, args)
     grid = guidance_grid(policy, obs, sorted(set(args.N)), sorted(set(args.eta)))
     own = f"N = {policy.guidance_steps}, eta = {policy.guidance_step_size:g}, K = {policy.flow_steps}"
     text = (
@@ -119,7 +94,7 @@ def run(args: argparse.Namespace) -> Result:
         f"the trained critics, from source samples at {args.states} visited states. Nothing is retrained: how N and "
         "eta change learning is not shown here. The spread is over episodes of one model."
     )
-    summary = summarise(episodes, f"K = {policy.flow_steps}")
-    summary["mean min Q"] = summary["case"].map(mean_q(policy, obs, explorations))
+    q = q_of(policy, obs, cases)[["case", "mean min Q"]]
+    summary = summarise(episodes, f"K = {policy.flow_steps}").merge(q, on="case")
     title = "Sensitivity to K at inference, and of the flow target to N and eta"
     return Result(title, text, summary, draw(episodes, grid), {"guidance": grid, "episodes": episodes})

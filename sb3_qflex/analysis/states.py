@@ -1,5 +1,9 @@
 """States to compute on: a sample of those that a model visits."""
 
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
 import numpy as np
 import torch as th
 from stable_baselines3.common.type_aliases import PyTorchObs
@@ -7,6 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 
 from sb3_qflex.analysis.acting import explorer
+from sb3_qflex.analysis.trained import Trained
 from sb3_qflex.qflex.policies import QFlexPolicy
 
 #: Steps are taken for this many times the states that are kept: neighbouring states are alike.
@@ -33,31 +38,22 @@ def visited_states(policy: QFlexPolicy, env: VecEnv, n_states: int, seed: int) -
             seen.append(obs)
             obs, *_ = env.step(act(obs))
     kept = np.random.default_rng(seed).choice(len(seen) * env.num_envs, n_states, replace=False)
-    if isinstance(obs, dict):
-        chosen: VecEnvObs = {key: np.concatenate([one[key] for one in seen])[kept] for key in obs}  # type: ignore
-    else:
-        chosen = np.concatenate(seen)[kept]  # type: ignore[arg-type]
-    return policy.obs_to_tensor(chosen)[0]  # type: ignore[arg-type]
+    return policy.obs_to_tensor(each_array(lambda *parts: np.concatenate(parts)[kept], *seen))[0]
 
 
-def select(obs: PyTorchObs, kept: np.ndarray) -> PyTorchObs:
-    """
-    :param obs: observations (B, ...) or a dict of such
-    :param kept: indices, (S,)
-    :return: those, (S, ...)
-    """
-    index = th.as_tensor(kept)
-    if isinstance(obs, dict):
-        return {key: value[index.to(value.device)] for key, value in obs.items()}
-    return obs[index.to(obs.device)]
+def states_of(trained: Trained, n_states: int, seed: int, n_envs: int) -> PyTorchObs:
+    """:func:`visited_states` of a QFlex model in ``n_envs`` of its environments."""
+    with closing(trained.task.make(n_envs, seed)) as env:
+        return visited_states(trained.policy, env, n_states, seed)
 
 
-def repeat(obs: PyTorchObs, times: int) -> PyTorchObs:
-    """
-    :param obs: observations (B, ...) or a dict of such
-    :param times: at least 1
-    :return: each of them ``times`` times in a row, (B * times, ...)
-    """
-    if isinstance(obs, dict):
-        return {key: value.repeat_interleave(times, dim=0) for key, value in obs.items()}
-    return obs.repeat_interleave(times, dim=0)
+def each_array(function: Callable[..., Any], *obs: Any) -> Any:
+    """``function`` of observations, or of those of each key where they are dicts."""
+    if isinstance(obs[0], dict):
+        return {key: function(*(one[key] for one in obs)) for key in obs[0]}
+    return function(*obs)
+
+
+def select(obs: PyTorchObs, kept: np.ndarray | slice) -> PyTorchObs:
+    """Those of observations (B, ...) that ``kept`` indexes."""
+    return each_array(lambda values: values[kept], obs)

@@ -14,79 +14,70 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sb3_qflex.analysis.result import Result
-from sb3_qflex.analysis.states import visited_states
-from sb3_qflex.analysis.trained import ModelError, checkpoints, load, what_differs
+from sb3_qflex.analysis.states import states_of
+from sb3_qflex.analysis.trained import ModelError, load, what_differs
 from sb3_qflex.qflex.metrics import flow_diagnostics
+from sb3_qflex.zoo.progress import PROGRESS_FILE
 
 KEYS = ("flow_superiority", "q_source", "q_flow", "flow_displacement")
-_STEPS = "time/total_timesteps"
+#: Column of the environment steps in logged values.
+STEPS = "time/total_timesteps"
+
+
+def read_events(folder: Path) -> pd.DataFrame:
+    """
+    :param folder: one run's folder of TensorBoard event files
+    :return: all scalars by tag, one row for each step, with the column :data:`STEPS`
+    :raises ImportError: without the package tensorboard
+    """
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    except ImportError as error:
+        raise ImportError("event files need the package tensorboard: pip install tensorboard") from error
+    # size_guidance 0: all values instead of a sample.
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    series = {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
+    return pd.DataFrame(series).sort_index().rename_axis(STEPS).reset_index()
+
+
+def _curve(logged: pd.DataFrame) -> pd.DataFrame:
+    names = {STEPS: "step", **{f"train/{key}": key for key in KEYS}}
+    return logged.rename(columns=names).reindex(columns=["step", *KEYS]).dropna(subset=["step", "flow_superiority"])
 
 
 def from_progress(folder: Path) -> pd.DataFrame:
-    """
-    :param folder: with a ``progress.csv`` of SB3's logger; empty result without
-    :return: columns ``step`` and :data:`KEYS`
-    """
-    if not (folder / "progress.csv").is_file():
-        return _empty()
-    table = pd.read_csv(folder / "progress.csv")
-    names = {_STEPS: "step", **{f"train/{key}": key for key in KEYS}}
-    if not {_STEPS, "train/flow_superiority"} <= set(table.columns):
-        return _empty()
-    return table.rename(columns=names).reindex(columns=["step", *KEYS]).dropna(subset=["flow_superiority"])
+    """What the ``progress.csv`` of SB3's logger has: columns ``step`` and :data:`KEYS`; empty without the file."""
+    path = folder / PROGRESS_FILE
+    return _curve(pd.read_csv(path) if path.is_file() else pd.DataFrame())
 
 
 def from_tensorboard(folder: Path) -> pd.DataFrame:
     """
-    :param folder: with TensorBoard's event files, also in folders below; empty result without
-    :return: columns ``step`` and :data:`KEYS`
+    What TensorBoard's event files have, also in folders below: as :func:`from_progress`.
+
     :raises ModelError: if there are such files and TensorBoard is not installed, or those of several runs
     """
-    files = sorted(folder.rglob("events.out.tfevents*"))
-    if not files:
-        return _empty()
-    parents = {file.parent for file in files}
+    parents = {file.parent for file in folder.rglob("events.out.tfevents*")}
     if len(parents) > 1:
-        raise ModelError(f"{folder} has the logs of several runs: name them one by one: {sorted(map(str, parents))}")
+        names = sorted(map(str, parents))
+        raise ModelError(f"{folder} has the logs of several runs: name them one by one: {names}")
     try:
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+        return _curve(read_events(parents.pop()) if parents else pd.DataFrame())
     except ImportError as error:
-        raise ModelError(f"{folder} has TensorBoard's files: `pip install tensorboard` reads them") from error
-    events = EventAccumulator(str(files[0].parent), size_guidance={"scalars": 0})
-    events.Reload()
-    known = set(events.Tags()["scalars"])
-    series = {
-        key: {event.step: event.value for event in events.Scalars(f"train/{key}")}
-        for key in KEYS
-        if f"train/{key}" in known
-    }
-    table = pd.DataFrame(series, columns=list(KEYS)).sort_index()
-    return table.rename_axis("step").reset_index().dropna(subset=["flow_superiority"])
+        raise ModelError(f"{folder}: {error}") from error
 
 
 def from_checkpoints(folder: Path, n_states: int = 256, seed: int = 0, n_envs: int = 8) -> pd.DataFrame:
     """
-    Each checkpoint on states that it visits itself.
-
-    :param folder: run folder with checkpoints (``rl_zoo3 train --save-freq``); empty result without
-    :param n_states: states for each
-    :param seed: of states and noise
-    :param n_envs: environments side by side
-    :return: columns ``step`` and :data:`KEYS`
+    Each checkpoint of a run folder (``rl_zoo3 train --save-freq``) on ``n_states`` that it visits itself: as
+    :func:`from_progress`.
     """
     rows = []
-    for path in checkpoints(folder):
+    for path in sorted(folder.glob("rl_model_*_steps.zip"), key=lambda path: int(path.stem.split("_")[2])):
         trained = load(path)
-        env = trained.task.make(n_envs, seed)
-        obs = visited_states(trained.policy, env, n_states, seed)
-        env.close()
-        found = flow_diagnostics(trained.policy, obs)
+        found = flow_diagnostics(trained.policy, states_of(trained, n_states, seed, n_envs))
         rows.append({"step": trained.model.num_timesteps, **{key: found[key] for key in KEYS}})
     return pd.DataFrame(rows, columns=["step", *KEYS])
-
-
-def _empty() -> pd.DataFrame:
-    return pd.DataFrame(columns=["step", *KEYS])
 
 
 def superiority(folder: Path, n_states: int = 256, seed: int = 0, n_envs: int = 8) -> tuple[pd.DataFrame, str]:
@@ -117,8 +108,9 @@ def superiority(folder: Path, n_states: int = 256, seed: int = 0, n_envs: int = 
 
 def summarise(curves: pd.DataFrame) -> pd.DataFrame:
     """
-    :param curves: columns ``run``, ``source``, ``step`` and :data:`KEYS`
-    :return: one row for each run: number of points, mean superiority over the first and the last quarter of them
+    One row for each run: number of points, mean superiority over the first and the last quarter of them.
+
+    ``curves`` has the columns ``run``, ``source``, ``step`` and :data:`KEYS`.
     """
     rows = []
     for (run_name, source), curve in curves.groupby(["run", "source"], sort=False):
@@ -139,9 +131,7 @@ def summarise(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(curves: pd.DataFrame) -> Figure:
-    """
-    :param curves: as in :func:`summarise`
-    """
+    """The curves of :func:`summarise`."""
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, curve in curves.groupby("run", sort=False):
@@ -155,9 +145,7 @@ def draw(curves: pd.DataFrame) -> Figure:
 
 
 def run(args: argparse.Namespace) -> Result:
-    """
-    :param args: of the command; ``models`` are folders
-    """
+    """Carry out the command, whose ``models`` are folders."""
     names = what_differs(args.models) if len(args.models) > 1 else [str(args.models[0])]
     curves = []
     for folder, name in zip(args.models, names, strict=True):

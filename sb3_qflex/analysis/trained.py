@@ -156,19 +156,13 @@ def load(
         task = replace(task, checkpoint_stats=statistics)
     task = replace(task, env_kwargs={**task.env_kwargs, **(env_kwargs or {})})
     model = _load_model(zip_path, algo, task)
-    label = f"{type(model).__name__} {folder.resolve().name}" if arguments else f"{type(model).__name__} {path.stem}"
-    if arguments and not path.is_dir():
-        label += f" {path.stem}"
-    return Trained(label, model, task, folder if arguments else None)
+    names = [folder.resolve().name] if arguments else []
+    names += [] if path.is_dir() else [path.stem]
+    return Trained(" ".join([type(model).__name__, *names]), model, task, folder if arguments else None)
 
 
 def load_all(paths: Sequence[Path], env_id: str | None = None, algo: str | None = None) -> list[Trained]:
-    """
-    :param paths: see :func:`load`
-    :param env_id: see :func:`load`
-    :param algo: see :func:`load`
-    :return: the models, with labels that differ: models of one name are told apart by :func:`what_differs`
-    """
+    """:func:`load` of each, with labels that differ: models of one name are told apart by :func:`what_differs`."""
     found = [load(path, env_id, algo) for path in paths]
     for label in {one.label for one in found}:
         alike = [index for index, one in enumerate(found) if one.label == label]
@@ -179,13 +173,7 @@ def load_all(paths: Sequence[Path], env_id: str | None = None, algo: str | None 
 
 
 def load_one(paths: Sequence[Path], env_id: str | None = None, algo: str | None = None) -> Trained:
-    """
-    :param paths: of one model
-    :param env_id: see :func:`load`
-    :param algo: see :func:`load`
-    :return: the model
-    :raises ModelError: if there are several
-    """
+    """:func:`load` of the only path; a ModelError if there are several."""
     if len(paths) > 1:
         raise ModelError(f"this analysis takes one model, got {len(paths)}: run it once for each, with --out")
     return load(paths[0], env_id, algo)
@@ -193,29 +181,21 @@ def load_one(paths: Sequence[Path], env_id: str | None = None, algo: str | None 
 
 def what_differs(paths: Sequence[Path]) -> list[str]:
     """
-    :param paths: of models or run folders, two or more
-    :return: each path without the folders that all begin or end with (of ``study/qflex/seed0/zoo`` and
-        ``study/qflex/seed1/zoo``: ``seed0``, ``seed1``); numbers from 1 where these would not tell all apart
+    Each of two or more paths without the folders that all begin or end with.
+
+    Of ``study/qflex/seed0/zoo`` and ``study/qflex/seed1/zoo``: ``seed0``, ``seed1``; numbers from 1 where these would
+    not tell all apart.
     """
-    whole = [path.absolute().parts for path in paths]
-    n_shared = _n_shared(whole)
-    ends = [parts[n_shared:] for parts in whole]
-    n_last = _n_shared([parts[::-1] for parts in ends])
-    names = ["/".join(parts[: len(parts) - n_last]) for parts in ends]
+    ends = _without_shared([path.absolute().parts for path in paths])
+    names = ["/".join(parts[::-1]) for parts in _without_shared([parts[::-1] for parts in ends])]
     return names if all(names) and len(set(names)) == len(names) else [f"({n})" for n in range(1, len(names) + 1)]
 
 
-def _n_shared(sequences: Sequence[Sequence[str]]) -> int:
+def _without_shared(sequences: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """The sequences without what all begin with."""
     columns = zip(*sequences, strict=False)
-    return len(list(takewhile(lambda column: len(set(column)) == 1, columns)))
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """
-    :param folder: a run folder
-    :return: its checkpoints (``rl_model_<steps>_steps.zip``) in the order of their steps
-    """
-    return sorted(folder.glob("rl_model_*_steps.zip"), key=lambda path: int(path.stem.split("_")[2]))
+    n_shared = len(list(takewhile(lambda column: len(set(column)) == 1, columns)))
+    return [one[n_shared:] for one in sequences]
 
 
 def run_arguments(folder: Path) -> dict[str, Any] | None:
@@ -252,11 +232,7 @@ def _load_model(path: Path, algo: str | None, task: Task) -> BaseAlgorithm:
 
 
 def algorithm_of(path: Path) -> type[BaseAlgorithm]:
-    """
-    :param path: a model's zip file
-    :return: its algorithm, as the class of the policy tells it
-    :raises ModelError: if RL Zoo knows none with such a policy
-    """
+    """The algorithm of a model's zip file, as the class of the policy tells it; a ModelError if RL Zoo knows none."""
     register()
     from rl_zoo3.utils import ALGOS
 

@@ -3,14 +3,13 @@
 import argparse
 import ast
 import shlex
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sb3_qflex.cli.arguments import positive
+from sb3_qflex.cli.arguments import positive, told
 
 _DEFAULT = "(default: %(default)s)"
 _CASES: dict[str, dict[str, Any]] = {
@@ -70,14 +69,12 @@ def main(prog: str, argv: Sequence[str]) -> None:
     from sb3_qflex.analysis import result
 
     folder = result.outputs(args.out, name)
-    try:
+    with told(OSError, ValueError):
         # Before computing, which may take long.
         folder.check(result.file_names(name))
         found = import_module(f"sb3_qflex.analysis.{name}").run(args)
         command = f"{prog} {shlex.join(argv)}"
         paths = result.write(found, folder, name, command)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
     print(result.to_markdown(found, command, paths[2].name))
     print("Wrote", *paths)
 

@@ -1,10 +1,9 @@
 """``sb3-qflex compare --env ID``: several algorithms side by side."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
-from sb3_qflex.cli.arguments import positive
+from sb3_qflex.cli.arguments import positive, told
 from sb3_qflex.zoo.algorithms import COMPARED
 from sb3_qflex.zoo.hyperparameters import REGIMES, our_file
 
@@ -14,18 +13,12 @@ def main(prog: str, argv: Sequence[str]) -> None:
     args = parse(prog, argv)
     from sb3_qflex.zoo.compare import TrainingError, compare
 
-    try:
+    with told(TrainingError):
         compare(args)
-    except TrainingError as error:
-        sys.exit(str(error))
 
 
 def parse(prog: str, argv: Sequence[str]) -> argparse.Namespace:
-    """
-    :param prog: words before the arguments
-    :param argv: arguments
-    :return: the arguments; ``conf`` maps each algorithm to its YAML file
-    """
+    """The arguments; ``conf`` maps each algorithm to its YAML file."""
     parser = argparse.ArgumentParser(
         prog,
         description="Train several algorithms side by side through RL Zoo: same task, budget, seeds; one PNG and one "

@@ -2,12 +2,11 @@
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sb3_qflex.cli.arguments import positive
+from sb3_qflex.cli.arguments import positive, told
 
 if TYPE_CHECKING:
     from sb3_qflex.envs.catalogue import Entry
@@ -38,11 +37,9 @@ def speed(prog: str, argv: Sequence[str]) -> None:
     from sb3_qflex.speed.report import to_dict, to_markdown
 
     folder = OutputFolder(chosen.out, STEM) if chosen.out else None
-    try:
+    with told(OSError):
         if folder:
             folder.check([f"{STEM}.md"])
-    except OSError as error:
-        sys.exit(str(error))
     report = measure(entries, chosen.steps, chosen.rounds, f"{prog} {shlex.join(argv)}".strip())
     text = to_markdown(report, {})
     if folder:

@@ -1,13 +1,13 @@
 """``sb3-qflex export``: a saved model as a file for somewhere else."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from sb3_qflex import export
+from sb3_qflex.cli.arguments import told
 
 FORMATS = ("onnx", "torchscript", "policy", "myochallenge")
 #: RL Zoo's name of the statistics.
@@ -16,14 +16,6 @@ _VEC_NORMALIZE = "vecnormalize.pkl"
 
 def main(prog: str, argv: Sequence[str]) -> None:
     """Write a model's policy and print where it is."""
-    arguments = _parser(prog).parse_args(argv)
-    try:
-        print(f"Wrote {_export(arguments)}")
-    except (ValueError, ImportError, OSError) as error:
-        sys.exit(str(error))
-
-
-def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog,
         description="Write a trained policy as a file for use elsewhere. Models and VecNormalize files are pickles: "
@@ -40,7 +32,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--flow-steps", type=int, metavar="K", help="another K than the model's")
     add("--noise", action="store_true", help="onnx, torchscript: stochastic, with noise as an input")
     add("--task", help="id of the task, for the metadata (default: that of the RL Zoo folder)")
-    return parser
+    arguments = parser.parse_args(argv)
+    with told(ValueError, ImportError, OSError):
+        print(f"Wrote {_export(arguments)}")
 
 
 def _export(arguments: argparse.Namespace) -> Path:
@@ -78,13 +72,7 @@ def _load(zip_file: Path, flow_steps: int | None) -> Any:
 
 
 def find_model(path: Path) -> Path:
-    """
-    The file of a model.
-
-    :param path: That file, or a run folder of RL Zoo, whose last model it is then.
-    :return: The file.
-    :raises ValueError: If the folder is no run folder.
-    """
+    """The file of a model, or of the last model of a run folder of RL Zoo."""
     if not path.is_dir():
         return path
     task = _zoo_task(path)
@@ -94,13 +82,7 @@ def find_model(path: Path) -> Path:
 
 
 def find_vec_normalize(model: Path) -> Path | None:
-    """
-    Statistics that RL Zoo saved with a model.
-
-    :param model: The model's file; RL Zoo has them in the folder beside it that is named as the task.
-    :return: The file; None if there is none.
-    :raises ValueError: If there are several.
-    """
+    """Statistics that RL Zoo saved with a model, in the folder beside it that is named as the task; None for none."""
     found = [*model.parent.glob(_VEC_NORMALIZE), *model.parent.glob(f"*/{_VEC_NORMALIZE}")]
     if len(found) > 1:
         raise ValueError(

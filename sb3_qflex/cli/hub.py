@@ -2,11 +2,10 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sb3_qflex.cli.arguments import positive
+from sb3_qflex.cli.arguments import positive, told
 
 
 def _parser(prog: str, description: str) -> argparse.ArgumentParser:
@@ -44,13 +43,11 @@ def push(prog: str, argv: Sequence[str]) -> None:
     target = args.local_folder / repository(args).split("/")[1]
     if target.exists() and any(target.iterdir()):
         parser.error(f"{target} holds files already, which would be uploaded too: remove it or give --local-folder")
-    try:
+    with told(HubError, ValueError):
         gather(args, target)
         print(f"Gathered in {target}:", *sorted(path.name for path in target.iterdir()))
         if not args.dry_run:
             print(f"Uploaded: {upload(args, target)}")
-    except (HubError, ValueError) as error:
-        sys.exit(str(error))
 
 
 def load(prog: str, argv: Sequence[str]) -> None:
@@ -63,7 +60,5 @@ def load(prog: str, argv: Sequence[str]) -> None:
         os.environ["TRUST_REMOTE_CODE"] = "True"
     from sb3_qflex.hub.sharing import HubError, download
 
-    try:
+    with told(HubError):
         download(args)
-    except HubError as error:
-        sys.exit(str(error))

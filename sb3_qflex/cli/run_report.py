@@ -1,17 +1,17 @@
 """``sb3-qflex run-report RUN_FOLDER``: one HTML page about a training run."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sb3_qflex.cli.arguments import positive
+from sb3_qflex.cli.arguments import positive, told
 
 #: In the page's head, by which a page that may be replaced is known.
 _MARK = "<code>sb3-qflex run-report</code>"
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
+def main(prog: str, argv: Sequence[str]) -> None:
+    """Write the page and print where it is. A former page is replaced, another file is not."""
     parser = argparse.ArgumentParser(prog, description="Write one HTML page about a training run.")
     add = parser.add_argument
     add("run_folder", type=Path, help="run folder of RL Zoo, such as logs/qflex/Pendulum-v1_1")
@@ -21,12 +21,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--episodes", type=positive, default=5, help="played for the energy (default: %(default)s)")
     add("--states", type=positive, default=32, help="states for the correlation (default: %(default)s)")
     add("--seed", type=int, default=0, help="of these (default: %(default)s)")
-    return parser
-
-
-def main(prog: str, argv: Sequence[str]) -> None:
-    """Write the page and print where it is. A former page is replaced, another file is not."""
-    parser = _parser(prog)
     args = parser.parse_args(argv)
     out = args.out or args.run_folder / "report.html"
     if out.exists() and _MARK not in out.read_text(errors="replace"):
@@ -35,14 +29,11 @@ def main(prog: str, argv: Sequence[str]) -> None:
     from sb3_qflex.run_report.model_figures import look_at
     from sb3_qflex.run_report.page import write_page
 
-    try:
+    with told(ValueError, ImportError):
         run = read_run(args.run_folder, args.tensorboard)
         has_model = bool(run.models) and not args.no_model
-        page = write_page(
-            run, look_at(run.models[0], args.episodes, args.states, args.seed) if has_model else None, out
-        )
-    except (ValueError, ImportError) as error:
-        sys.exit(str(error))
+        look = look_at(run.models[0], args.episodes, args.states, args.seed) if has_model else None
+        page = write_page(run, look, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
     print(f"Report: {out} ({len(page) / 1000:.0f} kB)")

@@ -2,27 +2,16 @@
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sb3_qflex.cli.arguments import positive
+from sb3_qflex.cli.arguments import positive, told
 from sb3_qflex.common.machine import available_cores
 from sb3_qflex.speed.rows import ROWS
 
 
 def main(prog: str, argv: Sequence[str]) -> None:
     """Measure, print the table and write the files."""
-    arguments = _parser(prog).parse_args(argv)
-    from sb3_qflex.speed.speed import run_speed
-
-    try:
-        run_speed(arguments, f"{prog} {shlex.join(argv)}".strip())
-    except OSError as error:
-        sys.exit(str(error))
-
-
-def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog, description="Measure the speed of QFlex on this machine.")
     add = parser.add_argument
     folder = "folder for the files; own ones of a former run are replaced (default: %(default)s)"
@@ -32,4 +21,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=f"which of {groups} (default: all)")
     cores = available_cores()
     add("--threads", type=positive, default=cores, help="of torch (default: cores available, %(default)s)")
-    return parser
+    arguments = parser.parse_args(argv)
+    from sb3_qflex.speed.speed import run_speed
+
+    with told(OSError):
+        run_speed(arguments, f"{prog} {shlex.join(argv)}".strip())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sb3_qflex.cli.arguments import positive
+from sb3_qflex.cli.arguments import positive, told
 from sb3_qflex.studies.definition import StudyError, load_study, packaged_studies
 
 if TYPE_CHECKING:
@@ -57,15 +57,17 @@ def _runner(runs: "Sequence[RunFolder]", jobs: int | None, on_ray: bool) -> "Run
 
 def report(prog: str, argv: Sequence[str]) -> None:
     """Write the report of a study."""
-    arguments = _report_parser(prog).parse_args(argv)
+    parser = _parser(prog, "Tables and figures of a study, as far as its runs are finished. Trains nothing.")
+    add = parser.add_argument
+    add("--runs", type=Path, help="folder of runs to add to the data in --out (default: none)")
+    add("--out", type=Path, help="folder of data and report (default: docs/results/<study>)")
+    arguments = parser.parse_args(argv)
     from sb3_qflex.studies.report import write_report
 
-    try:
+    with told(StudyError, OSError):
         study = load_study(arguments.study)
         out = arguments.out or Path("docs", "results", study.name)
         written = write_report(study, out, arguments.runs)
-    except (StudyError, OSError) as error:
-        sys.exit(str(error))
     print("Wrote", *written)
 
 
@@ -86,14 +88,6 @@ def _run_parser(prog: str) -> argparse.ArgumentParser:
     between = "between two checkpoints of a run (default: %(default)s)"
     add("--checkpoint-every", type=positive, default=600, metavar="SECONDS", help=between)
     add("--dry-run", action="store_true", help="only list the runs and which are done")
-    return parser
-
-
-def _report_parser(prog: str) -> argparse.ArgumentParser:
-    parser = _parser(prog, "Tables and figures of a study, as far as its runs are finished. Trains nothing.")
-    add = parser.add_argument
-    add("--runs", type=Path, help="folder of runs to add to the data in --out (default: none)")
-    add("--out", type=Path, help="folder of data and report (default: docs/results/<study>)")
     return parser
 
 

@@ -1,28 +1,23 @@
 """Which commands there are, in groups, and the function behind each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """
-    :param summary: one line
-    :param function: ``module:function``, imported when the command runs. It takes two things: the words before the
-        arguments, such as "sb3-qflex study run", by which its parser calls itself, and the arguments. It returns the
-        exit code, None for 0.
+    A line about it, and its ``module:function``, imported when it runs.
+
+    That takes the words before the arguments, such as "sb3-qflex study run", by which its parser calls itself, and the
+    arguments. It returns the exit code, None for 0.
     """
 
     summary: str
     function: str
 
 
-@dataclass(frozen=True)
-class Family:
-    """
-    :param summary: one line
-    :param members: commands by the word after the family's name
-    """
+class Family(NamedTuple):
+    """A line about it, and its commands by the word after its name."""
 
     summary: str
     members: Mapping[str, Command]
@@ -32,10 +27,16 @@ def _ours(summary: str, function: str) -> Command:
     return Command(summary, f"sb3_qflex.cli.{function}")
 
 
-def _analyses(summaries: Mapping[str, str]) -> dict[str, Command]:
-    return {name: _ours(summary, "analyse:main") for name, summary in summaries.items()}
-
-
+_ANALYSES = {
+    "superiority": "share of states where the flow's action has the larger Q, over training",
+    "lag": "how far the velocity field is behind its critics",
+    "sensitivity": "return by flow steps K, flow target by guidance steps N and step size",
+    "exploration": "flow against source-only actions and gradient ascent",
+    "partway": "actions taken part-way along the flow",
+    "correlation": "correlation of the exploration noise across actuators",
+    "energy": "muscle activation energy, over all episodes and at equal return",
+    "runtime": "training time, and the time of one step of inference",
+}
 GROUPS: Mapping[str, Mapping[str, Command | Family]] = {
     "RL Zoo's own, with the algorithms, environments and hyperparameters of this package": {
         "train": _ours("train an agent, or tune its hyperparameters", "zoo:main"),
@@ -51,18 +52,7 @@ GROUPS: Mapping[str, Mapping[str, Command | Family]] = {
         "run-report": _ours("one HTML page about a training run", "run_report:main"),
         "analyse": Family(
             "the paper's analyses of trained models",
-            _analyses(
-                {
-                    "superiority": "share of states where the flow's action has the larger Q, over training",
-                    "lag": "how far the velocity field is behind its critics",
-                    "sensitivity": "return by flow steps K, flow target by guidance steps N and step size",
-                    "exploration": "flow against source-only actions and gradient ascent",
-                    "partway": "actions taken part-way along the flow",
-                    "correlation": "correlation of the exploration noise across actuators",
-                    "energy": "muscle activation energy, over all episodes and at equal return",
-                    "runtime": "training time, and the time of one step of inference",
-                }
-            ),
+            {name: _ours(summary, "analyse:main") for name, summary in _ANALYSES.items()},
         ),
     },
     "Take a model elsewhere": {

@@ -1,13 +1,12 @@
 """``sb3-qflex watch MODEL``: record episodes of a trained model as an mp4, a GIF, or both."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from sb3_qflex.cli.arguments import positive
+from sb3_qflex.cli.arguments import positive, told
 from sb3_qflex.common.outputs import free_stem
 from sb3_qflex.watch.view import View
 
@@ -57,14 +56,12 @@ def main(prog: str, argv: Sequence[str]) -> None:
 
     view = View(args.width, args.height, args.camera, args.azimuth, args.elevation)
     shots = Shots(args.episodes, args.seed, not args.stochastic, args.max_steps, args.every, view)
-    try:
+    with told(FileNotFoundError, ValueError, ImportError):
         subject = open_subject(args.model, args.env, yaml.safe_load("\n".join(args.env_kwargs)), args.flow_steps)
         if not args.shadows:
             without_shadows(subject.body)
         out = _free_path(args.model) if args.out is None and args.gif is None else args.out
         record(subject, shots, out, args.gif, args.gif_width)
-    except (FileNotFoundError, ValueError, ImportError) as error:
-        sys.exit(str(error))
     if out is not None:
         print(f"Video: {out}")
     if args.gif is not None:

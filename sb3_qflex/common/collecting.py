@@ -109,7 +109,8 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
             )
             if not rollout.continue_training:
                 break
-            if self.num_timesteps > self._updates_from:
+            # A callback may have given the buffer up.
+            if self.num_timesteps > self._updates_from and self.replay_buffer.size() > 0:
                 gradient_steps = self.gradient_steps if self.gradient_steps >= 0 else rollout.episode_timesteps
                 if gradient_steps > 0:
                     self.train(batch_size=self.batch_size, gradient_steps=gradient_steps)

@@ -15,7 +15,7 @@ class EntropyRegularised(OffPolicyBase):
     """
     Adds ``ent_coef`` and ``target_entropy``, under SAC's names also in saved files.
 
-    Assigning either starts alpha anew from the new value.
+    Assigning ``ent_coef`` starts alpha anew from the new value.
     """
 
     ent_coef: str | float = options.option(

@@ -46,12 +46,16 @@ class LearnerGuard:
         """
         One optimizer step on the loss, left out where the loss or a gradient is not finite.
 
-        :param optimizer: Its parameters are the only ones to which the loss is differentiated.
+        :param optimizer: Its parameters are the only ones to which the loss is differentiated, but for those that
+            the user has frozen.
         :param loss: A scalar.
         :param name: What the loss is, for the message.
         :param update: Number of the gradient step.
         """
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        for frozen in (p for p in parameters if not p.requires_grad):
+            frozen.grad = None
+        parameters = [p for p in parameters if p.requires_grad]
         gradients = th.autograd.grad(loss, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient

@@ -15,7 +15,7 @@ from torch import nn
 from torch.distributions import Normal
 
 from sb3_qflex.common.batch_renorm import BatchRenorm
-from sb3_qflex.common.fast.plain import is_watched, obstacle
+from sb3_qflex.common.fast.plain import CHAINS, is_watched, obstacle
 from sb3_qflex.common.fast.training_pass import TrainingPass
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
@@ -52,6 +52,10 @@ class RenormMLP(nn.Sequential):
             for parameter in (norm.scale, norm.bias, linear.weight, linear.bias)
         ]
         return TrainingPass.apply(x, norms, *parameters)
+
+
+# Its other passes than those of training are nn.Sequential's.
+CHAINS.add(RenormMLP)
 
 
 def _is_renorm_mlp(layers: list[nn.Module]) -> bool:

@@ -57,7 +57,10 @@ class OffPolicyBase(CollectingAlgorithm):
     )
     batch_size: int = options.option(lambda model, name, value: check_count(name, value, model.smallest_batch()))
     gamma: float = options.option(lambda model, _, value: model._check_returns(gamma=value))
-    n_steps: int = options.option(lambda model, _, value: model._check_returns(n_steps=value))
+    n_steps: int = options.option(
+        lambda model, _, value: model._check_returns(n_steps=value),
+        lambda model, _: replay.assign_n_steps(model._replay_buffer, model.n_steps),
+    )
     train_freq: Any = options.option(
         lambda model, _, value: validation.check_train_freq(value, model.n_envs if model.env is not None else 1),
         lambda model, _: model._convert_train_freq(),
@@ -203,13 +206,14 @@ class OffPolicyBase(CollectingAlgorithm):
         # Each objective puts the one network that it trains in train mode, and back.
         self.policy.set_training_mode(False)
         self._update_learning_rate(self._optimizers())
-        with self.policy.edited_by_optimizers_alone():
-            for _ in range(gradient_steps):
-                self._n_updates += 1
-                batch = buffer.sample(batch_size, env=self._vec_normalize_env)
-                self._check_batch(batch)
+        for _ in range(gradient_steps):
+            self._n_updates += 1
+            batch = buffer.sample(batch_size, env=self._vec_normalize_env)
+            self._check_batch(batch)
+            # One step each: a subclass may edit weights behind it.
+            with self.policy.edited_by_optimizers_alone():
                 self.gradient_step(batch)
-                self._training_log.last_observations = batch.observations
+            self._training_log.last_observations = batch.observations
         self._guard.raise_if_any(self.num_timesteps)
         self._record(self._training_log.means.values())
 

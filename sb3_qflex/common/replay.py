@@ -212,6 +212,15 @@ def check_returns(buffer: ReplayBuffer, n_steps: int) -> None:
         )
 
 
+def assign_n_steps(buffer: ReplayBuffer | None, n_steps: int) -> None:
+    """
+    :param buffer: The replay buffer in use, if there is one.
+    :param n_steps: Steps that its returns have from now on, where it knows returns of several steps.
+    """
+    if isinstance(buffer, NStepReplayBuffer):
+        buffer.n_steps = n_steps
+
+
 def follow_returns(buffer: ReplayBuffer, n_steps: int, gamma: float) -> None:
     """
     Let a buffer compute the returns that the model has now: both may have been assigned since it was made.

@@ -63,7 +63,7 @@ class TrainingLog:
 
     def state(self) -> dict[str, Any]:
         """What was gathered since the last dump, for :meth:`restore`."""
-        return {**vars(self), "means": vars(self.means)}
+        return {**vars(self), "means": dict(vars(self.means))}
 
     def restore(self, state: dict[str, Any]) -> None:
         """

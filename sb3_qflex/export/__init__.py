@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 from sb3_qflex.common.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from sb3_qflex.export.myochallenge import export_myochallenge
-    from sb3_qflex.export.onnx_file import export_onnx, onnx_session
+    from sb3_qflex.export.onnx_file import export_myochallenge, export_onnx, onnx_session
     from sb3_qflex.export.policy_file import load_vec_normalize
     from sb3_qflex.export.torchscript import export_torchscript
 
 __all__ = ["export_myochallenge", "export_onnx", "export_torchscript", "load_vec_normalize", "onnx_session"]
 
 _HOME = {
-    "export_myochallenge": "sb3_qflex.export.myochallenge",
+    "export_myochallenge": "sb3_qflex.export.onnx_file",
     "export_onnx": "sb3_qflex.export.onnx_file",
     "export_torchscript": "sb3_qflex.export.torchscript",
     "load_vec_normalize": "sb3_qflex.export.policy_file",

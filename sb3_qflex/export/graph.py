@@ -17,45 +17,28 @@ class Graph:
         self.constants: list[onnx.TensorProto] = []
 
     def constant(self, value: Any) -> str:
-        """
-        :param value: Array or number; kept in its dtype.
-        """
+        """An initializer with an array or number in its dtype."""
         array = value.detach().numpy() if isinstance(value, th.Tensor) else np.asarray(value)
         name = f"/constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
     def add(self, op: str, *inputs: str, **attributes: Any) -> str:
-        """
-        :param op: ONNX operator with one output.
-        :param inputs: Names of its inputs.
-        :param attributes: Its attributes.
-        """
+        """A node with one output, of an ONNX operator, from the names of its inputs."""
         return self.add_many(op, *inputs, n_outputs=1, **attributes)[0]
 
     def add_many(self, op: str, *inputs: str, n_outputs: int, **attributes: Any) -> list[str]:
-        """
-        :param op: ONNX operator.
-        :param inputs: Names of its inputs.
-        :param n_outputs: Number of its outputs.
-        :param attributes: Its attributes.
-        :return: Names of its outputs.
-        """
+        """A node with several outputs; the names of all of them."""
         outputs = [f"/{op}_{len(self.nodes)}_{i}" for i in range(n_outputs)]
         self.nodes.append(helper.make_node(op, list(inputs), outputs, **attributes))
         return outputs
 
     def cast(self, x: str, to: int) -> str:
-        """
-        :param x: Name of the input.
-        :param to: A data type of ``TensorProto``.
-        """
+        """To a data type of ``TensorProto``."""
         return self.add("Cast", x, to=to)
 
     def clamp(self, x: str) -> str:
-        """
-        :param x: Name of the float32 input, clamped to [-1, 1].
-        """
+        """A float32 value clamped to [-1, 1]."""
         return self.add("Clip", x, *self._unit_interval)
 
     @cached_property

@@ -37,11 +37,7 @@ class FoldedLayers(NamedTuple):
 
 
 def refuse_hooks(module: nn.Module) -> None:
-    """
-    :param module: With all its parts.
-    :raises UnsupportedError: If a part has hooks around its forward, or another forward than its class: code that no
-        file carries, and that the weights do not show.
-    """
+    """Refuse hooks around a forward, and forwards of a module's own: no file carries them, no weight shows them."""
     for name, part in module.named_modules():
         if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):
             raise UnsupportedError(
@@ -53,10 +49,7 @@ def refuse_hooks(module: nn.Module) -> None:
 
 
 def check_sequence(net: nn.Module) -> None:
-    """
-    :param net: What should be layers in sequence.
-    :raises UnsupportedError: If it is a module with a forward of its own.
-    """
+    """Refuse a module with a forward of its own."""
     if type(net) not in (nn.Sequential, RenormMLP):
         raise UnsupportedError(f"A {type(net).__name__} cannot be exported: it has to be an nn.Sequential.")
 
@@ -65,10 +58,8 @@ def fold_layers(net: nn.Sequential) -> FoldedLayers:
     """
     Fold the BatchRenorm layers of ``networks.renorm_mlp`` into the Linear layers that follow them.
 
-    Parametrized layers have the weights that they compute.
-
-    :param net: BatchRenorm (or nothing), Linear, activation, ..., Linear.
-    :raises UnsupportedError: For other layers or another order, naming the first, and for forward hooks.
+    Parametrized layers have the weights that they compute. Other layers or another order are an UnsupportedError that
+    names the first.
     """
     check_sequence(net)
     refuse_hooks(net)
@@ -126,11 +117,7 @@ class ExportedMLP(nn.Module):
     input_weight: th.Tensor
 
     def __init__(
-        self,
-        net: nn.Sequential,
-        n_features: int | None = None,
-        rows: slice = slice(None),
-        output_scale: float = 1.0,
+        self, net: nn.Sequential, n_features: int | None = None, rows: slice = slice(None), output_scale: float = 1.0
     ):
         super().__init__()
         centre, affines, activations = fold_layers(net)
@@ -146,30 +133,15 @@ class ExportedMLP(nn.Module):
         self.activations = nn.ModuleList(activations)
 
     def forward(self, features: th.Tensor) -> th.Tensor:
-        """
-        Output of a network on features alone.
-
-        :param features: Shape (B, n_features).
-        :return: Shape (B, outputs).
-        """
+        """Output (B, outputs) of a network on features (B, n_features) alone."""
         return self.propagate(self.hoist(features))
 
     def hoist(self, features: th.Tensor) -> th.Tensor:
-        """
-        The first layer's part that depends on the state alone, with the bias.
-
-        :param features: Shape (B, n_features).
-        :return: Shape (B, width of the first layer).
-        """
+        """The first layer's part that depends on the state alone, with the bias."""
         return self.first(features - self.centre)
 
     def propagate(self, z: th.Tensor) -> th.Tensor:
-        """
-        Output of the network from its first layer's pre-activation.
-
-        :param z: Shape (B, width of the first layer).
-        :return: Shape (B, outputs).
-        """
+        """Output of the network from its first layer's pre-activation."""
         for activation, layer in zip(self.activations, self.layers, strict=True):
             z = layer(activation(z))
         return z
@@ -177,40 +149,20 @@ class ExportedMLP(nn.Module):
     # --- The same as ONNX nodes, from and to the names of values ---
 
     def write(self, graph: "Graph", features: str) -> str:
-        """
-        As ``forward``.
-
-        :param graph: Where to add the nodes.
-        :param features: Name of the features.
-        """
+        """As ``forward``."""
         return self.write_propagate(graph, self.write_hoist(graph, features), self.write_layers(graph))
 
     def write_hoist(self, graph: "Graph", features: str) -> str:
-        """
-        As :meth:`hoist`.
-
-        :param graph: Where to add the nodes.
-        :param features: Name of the features.
-        """
+        """As :meth:`hoist`."""
         centred = graph.add("Sub", features, graph.constant(self.centre))
         return graph.add("Gemm", centred, *_constants(graph, self.first))
 
     def write_layers(self, graph: "Graph") -> list[tuple[str, str]]:
-        """
-        Weights and biases of all layers but the first, for any number of :meth:`write_propagate`.
-
-        :param graph: Where to add the constants.
-        """
+        """Weights and biases of all layers but the first, for any number of :meth:`write_propagate`."""
         return [_constants(graph, layer) for layer in self.layers]
 
     def write_propagate(self, graph: "Graph", z: str, layers: list[tuple[str, str]]) -> str:
-        """
-        As :meth:`propagate`.
-
-        :param graph: Where to add the nodes.
-        :param z: Name of the first layer's pre-activation.
-        :param layers: From :meth:`write_layers`.
-        """
+        """As :meth:`propagate`, with what :meth:`write_layers` gave."""
         for activation, layer in zip(self.activations, layers, strict=True):
             z = graph.add("Gemm", _ONNX_ACTIVATIONS[type(activation).__name__](graph, activation, z), *layer)
         return z
@@ -218,9 +170,8 @@ class ExportedMLP(nn.Module):
 
 def _linear(affine: Affine) -> nn.Linear:
     outputs, inputs = affine.weight.shape
-    layer = nn.Linear(inputs, outputs)
-    layer.weight = nn.Parameter(affine.weight.float(), requires_grad=False)
-    layer.bias = nn.Parameter(affine.bias.float(), requires_grad=False)
+    layer = nn.Linear(inputs, outputs, dtype=th.float32)
+    layer.load_state_dict(affine._asdict())
     return layer
 
 

@@ -26,12 +26,9 @@ _OTHER_VALUES = ("action", NOISE)
 
 def load_vec_normalize(path: str | Path) -> VecNormalize:
     """
-    Statistics that ``VecNormalize.save`` wrote, without an environment.
+    Statistics that ``VecNormalize.save`` wrote, without an environment; a ValueError if the file holds something else.
 
     This unpickles the file: open none from a stranger.
-
-    :param path: The file.
-    :raises ValueError: If it holds something else.
     """
     with open(path, "rb") as file:
         try:
@@ -44,14 +41,7 @@ def load_vec_normalize(path: str | Path) -> VecNormalize:
 
 
 def statistics(vec_normalize: VecNormalize | None, observation_space: spaces.Space) -> dict[str, RunningMeanStd]:
-    """
-    Statistics of the inputs that are normalised.
-
-    :param vec_normalize: None for no normalisation.
-    :param observation_space: The policy's.
-    :return: By the name of the input.
-    :raises ValueError: If they are those of other observations.
-    """
+    """Statistics of the inputs that are normalised, by their names; those of other observations are a ValueError."""
     if vec_normalize is None or not vec_normalize.norm_obs:
         return {}
     rms = vec_normalize.obs_rms
@@ -62,11 +52,7 @@ def statistics(vec_normalize: VecNormalize | None, observation_space: spaces.Spa
 
 
 def check_statistics(found: Mapping[str, RunningMeanStd], observation_space: spaces.Space) -> None:
-    """
-    :param found: Statistics by the name of the input.
-    :param observation_space: Whose inputs they should be of.
-    :raises ValueError: If they are those of other observations.
-    """
+    """A ValueError if statistics, by the name of the input, are those of other observations."""
     parts = parts_of(observation_space)
     for name, one in found.items():
         if name not in parts or one.mean.shape != parts[name].shape:
@@ -78,11 +64,7 @@ def check_statistics(found: Mapping[str, RunningMeanStd], observation_space: spa
 
 
 def parts_of(observation_space: spaces.Space) -> Mapping[str, spaces.Space]:
-    """
-    The inputs of an exported policy: one for each key of a Dict, in its order, or ``obs``.
-
-    :param observation_space: The policy's.
-    """
+    """The inputs of an exported policy: one for each key of a Dict, in its order, or ``obs``."""
     if isinstance(observation_space, spaces.Dict):
         return observation_space.spaces
     return {OBS: observation_space}
@@ -90,12 +72,9 @@ def parts_of(observation_space: spaces.Space) -> Mapping[str, spaces.Space]:
 
 class InputEncoder(nn.Module):
     """
-    One input (B, dim) of float32 to what SB3's preprocessing makes of it.
+    One float32 input (B, dim), for Discrete a column of numbers, to what SB3's preprocessing makes of it.
 
-    :param space: Its space; Discrete observations come as a column of numbers.
-    :param rms: Statistics of VecNormalize; None for an input that is not normalised.
-    :param epsilon: Of VecNormalize, added to the variance.
-    :param clip: ``clip_obs`` of VecNormalize.
+    :param rms: Statistics of VecNormalize, with its ``epsilon`` and ``clip_obs``; None for no normalisation.
     """
 
     mean: th.Tensor
@@ -121,10 +100,7 @@ class InputEncoder(nn.Module):
             self.register_buffer("values", th.cat([th.arange(n, dtype=th.float32) for n in choices]))
 
     def forward(self, x: th.Tensor) -> th.Tensor:
-        """
-        :param x: Shape (B, dim), raw.
-        :return: Flat, shape (B, features).
-        """
+        """From raw (B, dim) to flat (B, features)."""
         if self.normalizes:
             x = ((x.double() - self.mean) / self.std).clamp(-self.clip, self.clip).float()
         if self.is_one_hot:
@@ -141,34 +117,18 @@ def _choices(space: spaces.Space) -> list[int] | None:
     return None
 
 
-def is_plain(extractor: BaseFeaturesExtractor) -> bool:
-    """
-    :param extractor: Whether this one only flattens and concatenates.
-    """
-    return type(extractor) in PLAIN_EXTRACTORS
-
-
 class Extractor(nn.Module):
-    """
-    A features extractor on encoded inputs.
-
-    :param extractor: The policy's; copied.
-    :param shapes: Shapes of the inputs without the batch, by name.
-    :param takes_dict: Whether it takes them as a dict.
-    """
+    """A copy of a features extractor, on encoded inputs of these shapes without the batch."""
 
     def __init__(self, extractor: BaseFeaturesExtractor, shapes: dict[str, tuple[int, ...]], takes_dict: bool):
         super().__init__()
         self.shapes, self.takes_dict = shapes, takes_dict
-        self.is_plain = is_plain(extractor)
+        self.is_plain = type(extractor) in PLAIN_EXTRACTORS
         self.title = type(extractor).__name__
         self.extractor = nn.Identity() if self.is_plain else copy.deepcopy(extractor).eval().requires_grad_(False)
 
     def forward(self, *encoded: th.Tensor) -> th.Tensor:
-        """
-        :param encoded: Flat inputs in the order of the names.
-        :return: Shape (B, features).
-        """
+        """From flat inputs, in the order of the names, to (B, features)."""
         if self.is_plain:
             return th.cat(encoded, dim=1) if len(encoded) > 1 else encoded[0]
         shaped = {name: x.reshape(-1, *self.shapes[name]) for name, x in zip(self.shapes, encoded, strict=True)}
@@ -176,20 +136,11 @@ class Extractor(nn.Module):
 
 
 def input_encoders(observation_space: spaces.Space, vec_normalize: VecNormalize | None) -> dict[str, InputEncoder]:
-    """
-    An encoder for each input.
-
-    :param observation_space: The policy's.
-    :param vec_normalize: Statistics to fold in.
-    :raises ValueError: If they are those of other observations, or a key has the name of another value.
-    """
+    """An encoder for each input, with the statistics of VecNormalize folded in."""
     found = statistics(vec_normalize, observation_space)
-    encoders = {}
-    for name, space in parts_of(observation_space).items():
-        if name in _OTHER_VALUES:
+    epsilon, clip = (0.0, 0.0) if vec_normalize is None else (vec_normalize.epsilon, vec_normalize.clip_obs)
+    parts = parts_of(observation_space)
+    for name in _OTHER_VALUES:
+        if name in parts:
             raise UnsupportedError(f"The observation {name!r} has the name of another value of the exported policy.")
-        if vec_normalize is not None and name in found:
-            encoders[name] = InputEncoder(space, found[name], vec_normalize.epsilon, vec_normalize.clip_obs)
-        else:
-            encoders[name] = InputEncoder(space)
-    return encoders
+    return {name: InputEncoder(space, found.get(name), epsilon, clip) for name, space in parts.items()}

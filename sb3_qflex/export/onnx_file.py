@@ -1,5 +1,7 @@
 """ONNX files of a policy: written atomically, with what they are in their metadata."""
 
+import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,14 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_qflex.common.persistence import write_atomically
-from sb3_qflex.export.prepare import prepare
+from sb3_qflex.export.policy_module import prepare
+
+
+def _import(module: str, needs: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{needs} ({error}): pip install 'sb3-qflex[export]'") from error
 
 
 def export_onnx(
@@ -39,22 +48,46 @@ def export_onnx(
     :raises ImportError: Without onnx.
     :raises ValueError: For what has no exported form, such as ``exploration="ascent"``.
     """
-    onnx_graph = _onnx_graph()
-    policy, metadata = prepare(model, vec_normalize, noise, task, options, "onnx")
+    return _write(model, path, vec_normalize=vec_normalize, noise=noise, task=task, **options)[0]
+
+
+def _write(model: OffPolicyAlgorithm, path: str | Path, **options: Any) -> tuple[Path, dict[str, str]]:
+    """The file, and its metadata."""
+    onnx_graph = _import("sb3_qflex.export.onnx_graph", "Export to ONNX needs onnx")
+    policy, metadata = prepare(model, "onnx", **options)
     proto = onnx_graph.build_model(policy)
     proto.producer_name = "sb3_qflex"
     for key, value in metadata.items():
         proto.metadata_props.add(key=key, value=value)
     content = proto.SerializeToString()
-    return write_atomically(path, lambda file: file.write(content), "onnx")
+    return write_atomically(path, lambda file: file.write(content), "onnx"), metadata
 
 
-def _onnx_graph() -> Any:
-    try:
-        from sb3_qflex.export import onnx_graph
-    except ImportError as error:
-        raise ImportError(f"Export to ONNX needs onnx ({error}): pip install 'sb3-qflex[export]'") from error
-    return onnx_graph
+def export_myochallenge(model: OffPolicyAlgorithm, folder: str | Path, **options: Any) -> Path:
+    """
+    Write what a MyoChallenge submission needs of a policy: ``policy.onnx`` and ``metadata.json`` in a folder.
+
+    ``myosuite-export-onnx verify`` plays the file. MyoSuite documents no Python entry point of a submission, so none
+    is written: the evaluation of each year says what to add.
+
+    :param model: The model, on a MyoSuite task: one Box of observations.
+    :param folder: The folder; made if it does not exist.
+    :param options: Of :func:`sb3_qflex.export.export_onnx`; ``noise`` is not allowed.
+    :return: The folder.
+    :raises ValueError: If the model has Dict observations or is to take noise: MyoSuite feeds one vector.
+    """
+    if options.get("noise"):
+        raise ValueError("A submission is played with observations alone: leave out noise.")
+    if model.observation_space.shape is None:
+        raise ValueError(
+            f"MyoSuite plays policies of one observation vector, and this model observes {model.observation_space}."
+        )
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _, metadata = _write(model, folder / "policy.onnx", **options)
+    text = json.dumps(metadata, indent=2) + "\n"
+    write_atomically(folder / "metadata.json", lambda file: file.write(text.encode()), "json")
+    return folder
 
 
 def onnx_session(path: str | Path, threads: int = 1) -> Any:
@@ -68,12 +101,7 @@ def onnx_session(path: str | Path, threads: int = 1) -> Any:
     :param threads: Threads of one operator.
     :raises ImportError: Without onnxruntime.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(
-            f"Running ONNX files needs the package onnxruntime ({error}): pip install 'sb3-qflex[export]'"
-        ) from error
+    onnxruntime = _import("onnxruntime", "Running ONNX files needs the package onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

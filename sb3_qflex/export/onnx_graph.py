@@ -23,11 +23,7 @@ IR_VERSION = 8
 
 
 def build_model(policy: ExportedPolicy) -> onnx.ModelProto:
-    """
-    :param policy: What to write down.
-    :return: Checked by ONNX; inputs and output as those of the policy, with a dynamic batch.
-    :raises ValueError: If a features extractor cannot be traced.
-    """
+    """What ONNX has checked, with inputs and output as those of the policy and a dynamic batch."""
     graph = Graph()
     dims = {name: encoder.dim for name, encoder in zip(policy.names, policy.encoders, strict=True)}
     if policy.takes_noise:

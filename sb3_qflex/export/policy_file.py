@@ -34,35 +34,71 @@ HEADER, FORMAT_VERSION = "sb3_qflex.policy", 1
 _NORMALIZATION = "vec_normalize"
 _STATISTICS = ("mean", "var", "count")
 
+#: What torch.save writes starts so.
+_ZIP = b"PK\x03\x04"
+
+SelfPolicy = TypeVar("SelfPolicy", bound="ShareablePolicy")
 AnyPolicy = TypeVar("AnyPolicy", bound=Policy)
 
 
-def save_policy(
-    policy: Policy, path: str | Path, vec_normalize: VecNormalize | None = None, task: str | None = None
-) -> Path:
-    """
-    Write a policy file.
+class ShareablePolicy(Policy):
+    """A policy that can be written to a file without pickles."""
 
-    :param policy: Of a class that declares its ``file_arguments``, with SB3's plain extractors and an activation of
-        ``networks.ACTIVATIONS``.
-    :param path: Target; gets the suffix .safetensors if it has none. An older file is replaced, atomically.
-    :param vec_normalize: Statistics that its observations are normalised with.
-    :param task: Id of the task, for the reader.
-    :return: The file.
-    :raises ValueError: If the policy needs code of its own, which such a file cannot carry, or the suffix is another.
-    """
-    if Path(path).suffix not in ("", SUFFIX):
-        raise ValueError(f"A policy file ends with {SUFFIX}, by which it is recognised, and not as {path} does.")
+    def export_policy(
+        self, path: str | Path, vec_normalize: VecNormalize | None = None, task: str | None = None
+    ) -> Path:
+        """
+        Write the policy to a file that is safe to open, for :meth:`load`.
+
+        :param path: Target; gets the suffix .safetensors if it has none. An older file is replaced, atomically.
+        :param vec_normalize: Statistics that its observations are normalised with, for
+            :func:`sb3_qflex.export.load_vec_normalize`.
+        :param task: Id of the task, for the reader.
+        :return: The file.
+        :raises ValueError: If the policy needs code of its own, which such a file cannot carry, or the suffix is
+            another.
+        """
+        if Path(path).suffix not in ("", SUFFIX):
+            raise ValueError(f"A policy file ends with {SUFFIX}, by which it is recognised, and not as {path} does.")
+        content = _to_bytes(self, vec_normalize, task)
+        return write_atomically(path, lambda file: file.write(content), SUFFIX.removeprefix("."))
+
+    @classmethod
+    def load(cls: type[SelfPolicy], path: Any, device: th.device | str = "auto") -> SelfPolicy:
+        """
+        Load a policy from a file of :meth:`export_policy`, unpickling nothing, or from one of ``save``.
+
+        A file of ``save`` is a pickle, which can run any code: open none from a stranger. A path that ends with
+        .safetensors is never unpickled.
+
+        :param path: The file.
+        :param device: Device on which the policy should run.
+        :raises ValueError: If the file is neither, damaged, or of a newer format.
+        """
+        if not isinstance(path, (str, Path)):
+            return super().load(path, device)
+        if Path(path).suffix != SUFFIX:
+            with open(path, "rb") as file:
+                if file.read(len(_ZIP)) == _ZIP:
+                    return super().load(str(path), device)
+        config, tensors = _read(path)
+        state = {name.removeprefix("policy."): value for name, value in tensors.items() if name.startswith("policy.")}
+        try:
+            _check_state(_without_memory(cls, config["policy"], len(state)).state_dict(), state)
+            policy = policy_from_config(cls, config["policy"], len(state))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"{path} is no valid policy file: {error}") from error
+        policy.load_state_dict(state)
+        return policy.to(get_device(device))
+
+
+def _to_bytes(policy: Policy, vec_normalize: VecNormalize | None, task: str | None) -> bytes:
     state = policy.state_dict()
     tensors = {f"policy.{name}": value.detach().cpu().contiguous() for name, value in state.items()}
     arguments = config_to_json(policy)
     _check_remade(policy, arguments, state)
-    config: dict[str, Any] = {
-        "policy": arguments,
-        "task": task or "",
-        "versions": policy_versions(),
-        _NORMALIZATION: None,
-    }
+    config: dict[str, Any] = {"policy": arguments, "task": task or "", "versions": policy_versions()}
+    config[_NORMALIZATION] = None
     if vec_normalize is not None:
         found = statistics(vec_normalize, policy.observation_space)
         for name, rms in found.items():
@@ -77,29 +113,7 @@ def save_policy(
     text = json.dumps(config, allow_nan=False)
     header = {"version": FORMAT_VERSION, "config": text, "sha256": _digest(text, tensors)}
     # One entry: safetensors would write several in any order, and equal policies shall have equal files.
-    content = save(tensors, {HEADER: json.dumps(header)})
-    return write_atomically(path, lambda file: file.write(content), SUFFIX.removeprefix("."))
-
-
-def load_policy(cls: type[AnyPolicy], path: str | Path, device: th.device | str = "auto") -> AnyPolicy:
-    """
-    Read a policy file, unpickling nothing.
-
-    :param cls: Class of the policy.
-    :param path: The file.
-    :param device: Device on which the policy should run.
-    :raises ValueError: If it is no whole policy file, or of a newer format.
-    :raises FileNotFoundError: If there is none.
-    """
-    config, tensors = _read(path)
-    state = {name.removeprefix("policy."): value for name, value in tensors.items() if name.startswith("policy.")}
-    try:
-        _check_state(_without_memory(cls, config["policy"], len(state)).state_dict(), state)
-        policy = policy_from_config(cls, config["policy"], len(state))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is no valid policy file: {error}") from error
-    policy.load_state_dict(state)
-    return policy.to(get_device(device))
+    return save(tensors, {HEADER: json.dumps(header)})
 
 
 def load_vec_normalize(path: str | Path, venv: VecEnv) -> VecNormalize:

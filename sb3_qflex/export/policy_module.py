@@ -1,11 +1,14 @@
 """The complete policy as one pure function of raw observations, the common source of all exported forms."""
 
 import inspect
+import json
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.vec_env import VecNormalize
@@ -13,16 +16,20 @@ from torch import nn
 
 from sb3_qflex.common.policies import Policy
 from sb3_qflex.common.validation import UnsupportedError
+from sb3_qflex.common.versions import policy_versions
 from sb3_qflex.export.heads import Head
-from sb3_qflex.export.observations import Extractor, InputEncoder, input_encoders, is_plain
+from sb3_qflex.export.observations import (
+    NOISE,
+    PLAIN_EXTRACTORS,
+    Extractor,
+    InputEncoder,
+    input_encoders,
+    load_vec_normalize,
+)
 
 
 class BoxScale(nn.Module):
-    """
-    Rescale actions from [-1, 1] to the Box of the environment, flattened.
-
-    :param action_space: The Box.
-    """
+    """Rescale actions from [-1, 1] to the Box of the environment, flattened."""
 
     low: th.Tensor
     width: th.Tensor
@@ -43,10 +50,7 @@ class BoxScale(nn.Module):
         self.register_buffer("largest", th.as_tensor(largest))
 
     def forward(self, actions: th.Tensor) -> th.Tensor:
-        """
-        :param actions: Shape (B, |A|), in [-1, 1].
-        :return: Shape (B, |A|), float32, never outside the Box.
-        """
+        """From (B, |A|) in [-1, 1] to float32 (B, |A|), never outside the Box."""
         if self.is_identity:
             return actions
         # In double precision, as in Policy.unscale_action.
@@ -58,20 +62,15 @@ class ExportedPolicy(nn.Module):
     """
     Raw observations -> features -> actions of the policy's head -> the Box; nothing random inside.
 
-    :param policy: The policy; its weights of this moment are copied.
-    :param vec_normalize: Statistics to normalise observations with; None for none.
+    The weights of this moment are copied.
+
     :param takes_noise: Whether the last input is standard normal noise, so that the policy samples as
         ``predict(deterministic=False)`` does.
     :param options: Of the policy's ``exported_head``, such as ``flow_steps`` of QFlex.
-    :raises ValueError: For what has no exported form, and options that the policy does not know.
     """
 
     def __init__(
-        self,
-        policy: BasePolicy,
-        vec_normalize: VecNormalize | None = None,
-        takes_noise: bool = False,
-        **options: Any,
+        self, policy: BasePolicy, vec_normalize: VecNormalize | None = None, takes_noise: bool = False, **options: Any
     ):
         super().__init__()
         # As predict does, and before weights are read: in train mode some parametrizations compute others each time.
@@ -86,7 +85,7 @@ class ExportedPolicy(nn.Module):
         shapes = {name: encoder.shape for name, encoder in encoders.items()}
         takes_dict = isinstance(policy.observation_space, spaces.Dict)
         # Each once: all plain ones do the same, and networks can share one.
-        keys = ["plain" if is_plain(one) else id(one) for one in self.head.extractors]
+        keys = ["plain" if type(one) in PLAIN_EXTRACTORS else id(one) for one in self.head.extractors]
         different = dict(zip(keys, self.head.extractors, strict=True))
         self._extractors = nn.ModuleList(Extractor(one, shapes, takes_dict) for one in different.values())
         #: Which extractor gives the features of each of the head's networks.
@@ -105,10 +104,7 @@ class ExportedPolicy(nn.Module):
         return cast(list[Extractor], list(self._extractors))
 
     def forward(self, *inputs: th.Tensor) -> th.Tensor:
-        """
-        :param inputs: Observations in the order of ``names``, each float32 (B, dim); then the noise, if it takes one.
-        :return: Actions in the Box, float32 (B, |A|).
-        """
+        """Float32 observations (B, dim) in the order of ``names``, then the noise, if any, to actions (B, |A|)."""
         n_raw = len(self.names)
         encoded = [encoder(x) for encoder, x in zip(self.encoders, inputs[:n_raw], strict=True)]
         features = [extractor(*encoded) for extractor in self.extractors]
@@ -129,3 +125,48 @@ def _head_of(policy: BasePolicy, takes_noise: bool, options: dict[str, Any]) -> 
             f"{', '.join(known) or 'none'}."
         )
     return cast(Head, policy.exported_head(takes_noise, **options))
+
+
+def prepare(
+    model: OffPolicyAlgorithm,
+    *packages: str,
+    vec_normalize: VecNormalize | str | Path | None = None,
+    noise: bool = False,
+    task: str | None = None,
+    **options: Any,
+) -> tuple[ExportedPolicy, dict[str, str]]:
+    """
+    What every exported form begins with: the policy, and its metadata, JSON where a value is more than a word.
+
+    :param packages: Further distributions whose version the metadata names.
+    """
+    if vec_normalize is None:
+        vec_normalize = model.get_vec_normalize_env()
+    elif not isinstance(vec_normalize, VecNormalize):
+        vec_normalize = load_vec_normalize(vec_normalize)
+    exported = ExportedPolicy(model.policy, vec_normalize, noise, **options)
+    inputs = {name: encoder.dim for name, encoder in zip(exported.names, exported.encoders, strict=True)}
+    box = cast(spaces.Box, model.policy.action_space)
+    content: dict[str, Any] = {
+        "algorithm": type(model).__name__,
+        "task": task or _task_of(model),
+        "inputs": inputs | ({NOISE: exported.head.noise_dim} if exported.takes_noise else {}),
+        "obs_dim": sum(inputs.values()),
+        "act_dim": exported.action_dim,
+        "action_low": box.low.ravel().tolist(),
+        "action_high": box.high.ravel().tolist(),
+        **exported.head.metadata,
+        "deterministic": not exported.takes_noise,
+        "observations_normalised": exported.normalizes,
+        "versions": policy_versions(*packages),
+    }
+    return exported, {key: value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
+
+
+def _task_of(model: OffPolicyAlgorithm) -> str:
+    """Id that the model's environments were registered under; empty where that is not known."""
+    try:
+        spec = model.env.get_attr("spec")[0] if model.env else None
+    except AttributeError:
+        return ""
+    return getattr(spec, "id", None) or ""

@@ -8,26 +8,16 @@ from typing import Any
 
 import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_qflex.common.persistence import write_atomically
 from sb3_qflex.common.validation import UnsupportedError
-from sb3_qflex.export.policy_module import ExportedPolicy
-from sb3_qflex.export.prepare import prepare
+from sb3_qflex.export.policy_module import ExportedPolicy, prepare
 
 #: Name of the extra file with the metadata, for ``torch.jit.load(..., _extra_files=...)``.
 METADATA = "metadata.json"
 
 
-def export_torchscript(
-    model: OffPolicyAlgorithm,
-    path: str | Path,
-    *,
-    vec_normalize: VecNormalize | str | Path | None = None,
-    noise: bool = False,
-    task: str | None = None,
-    **options: Any,
-) -> Path:
+def export_torchscript(model: OffPolicyAlgorithm, path: str | Path, **options: Any) -> Path:
     """
     Write ``predict(deterministic=True)`` as a TorchScript file.
 
@@ -36,14 +26,12 @@ def export_torchscript(
 
     :param model: The model, whose policy has an exported form.
     :param path: Target; gets the suffix .pt if it has none. An older file is replaced, atomically.
-    :param vec_normalize: As for :func:`sb3_qflex.export.export_onnx`.
-    :param noise: Whether to write the stochastic policy, with the noise as its last input.
-    :param task: Id of the task for the metadata; by default that of the model's environment.
-    :param options: Of the policy's own: ``flow_steps`` of QFlex, for another K than the model's.
+    :param options: ``vec_normalize``, ``noise``, ``task`` and the policy's own, as for
+        :func:`sb3_qflex.export.export_onnx`.
     :return: The file.
     :raises ValueError: For what has no exported form, such as ``exploration="ascent"``.
     """
-    policy, metadata = prepare(model, vec_normalize, noise, task, options)
+    policy, metadata = prepare(model, **options)
     script = trace(policy)
     stream = io.BytesIO()
     with warnings.catch_warnings():
@@ -53,12 +41,7 @@ def export_torchscript(
 
 
 def trace(exported: ExportedPolicy) -> th.jit.ScriptModule:
-    """
-    The policy as TorchScript, its weights constants of the code.
-
-    :param exported: The policy.
-    :raises ValueError: If a features extractor branches on data, or does something else that cannot be traced.
-    """
+    """The policy as TorchScript, its weights constants of the code; a ValueError for what cannot be traced."""
     dims = [encoder.dim for encoder in exported.encoders]
     dims += [exported.head.noise_dim] if exported.takes_noise else []
     # Two rows: an operation that fixes the batch to what it saw would show in the check below.

@@ -19,21 +19,12 @@ class HubError(RuntimeError):
 
 
 def repository(args: argparse.Namespace) -> str:
-    """
-    :param args: of either command
-    :return: "<organization>/<name>"
-    """
+    """The repository's "<organization>/<name>", of the arguments of either command."""
     return f"{args.organization}/{args.repo_name or ModelName(args.algo, EnvironmentName(args.env))}"
 
 
 def gather(args: argparse.Namespace, target: Path) -> None:
-    """
-    Evaluate a run's model and put what is shared into a folder.
-
-    :param args: of ``sb3-qflex push-to-hub``
-    :param target: the folder
-    :raises ValueError: if there is no such run
-    """
+    """Evaluate a run's model and put what is shared into a folder; a ValueError if there is no such run."""
     register()
     from rl_zoo3.utils import get_model_path
 
@@ -62,12 +53,7 @@ def _add_video(subject: Subject, path: Path, args: argparse.Namespace) -> None:
 
 
 def upload(args: argparse.Namespace, folder: Path) -> str:
-    """
-    :param args: of ``sb3-qflex push-to-hub``
-    :param folder: what is uploaded
-    :return: address of the repository
-    :raises HubError: if the Hub refuses
-    """
+    """Upload a folder to the repository, whose address is returned; a HubError if the Hub refuses."""
     api = HfApi()
     try:
         url = api.create_repo(repo_id=repository(args), private=args.private, exist_ok=True)
@@ -80,10 +66,7 @@ def upload(args: argparse.Namespace, folder: Path) -> str:
 
 
 def download(args: argparse.Namespace) -> None:
-    """
-    :param args: of ``sb3-qflex load-from-hub``
-    :raises HubError: if there is no such run, or its author is not trusted
-    """
+    """Download a shared run; a HubError if there is no such run, or its author is not trusted."""
     register()
     from requests.exceptions import HTTPError
     from rl_zoo3 import load_from_hub as zoo

@@ -18,7 +18,7 @@ from sb3_qflex.common.losses import smallest
 from sb3_qflex.common.networks import Critics, SourceActor, squash
 from sb3_qflex.common.type_aliases import QGradient, Velocity
 from sb3_qflex.export.heads import Head
-from sb3_qflex.export.shareable import ShareablePolicy
+from sb3_qflex.export.policy_file import ShareablePolicy
 from sb3_qflex.qflex.exported import exported_head
 from sb3_qflex.qflex.flow import integrate
 from sb3_qflex.qflex.guidance import RMS_DECAY, Guidance, ascend, min_q_gradient, rms_preconditioner

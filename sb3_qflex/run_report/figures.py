@@ -35,10 +35,7 @@ class Picture:
 
 
 def to_data_uri(figure: Figure) -> str:
-    """
-    :param figure: a figure
-    :return: SVG as a data URI, which needs no file and no network
-    """
+    """A figure as SVG in a data URI, which needs no file and no network."""
     # A fixed salt and no date: the same run gives the same page.
     with matplotlib.rc_context({"svg.hashsalt": "sb3_qflex"}):
         buffer = io.BytesIO()
@@ -72,12 +69,7 @@ def _lines(run: RunFiles, axes: Axes, keys: dict[str, tuple[str, str]]) -> bool:
 
 
 def returns(run: RunFiles) -> Picture | None:
-    """
-    Training returns and evaluations.
-
-    :param run: the run
-    :return: None if no episode ended
-    """
+    """Training returns and evaluations; None if no episode ended."""
     figure, (axes,) = _new("Episode return")
     curve = run.curve
     if not len(curve.returns) and not len(curve.eval_steps):
@@ -98,33 +90,20 @@ def returns(run: RunFiles) -> Picture | None:
 
 
 def success(run: RunFiles) -> Picture | None:
-    """
-    Share of successful episodes.
-
-    :param run: the run
-    :return: None if the environment does not say
-    """
+    """Share of successful episodes; None if the environment does not say."""
     figure, (axes,) = _new("Success rate")
     drawn = _lines(run, axes, {"rollout/success_rate": ("training", SOURCE)})
     if run.eval_successes is not None:
         axes.plot(run.curve.eval_steps, run.eval_successes, "o", ms=4, color=FLOW, label="evaluation")
         axes.legend(fontsize=8)
-        drawn = True
+    elif not drawn:
+        return None
     axes.set(ylim=(-0.05, 1.05))
-    return (
-        Picture("Success", "Share of episodes that the environment calls a success.", to_data_uri(figure))
-        if (drawn)
-        else None
-    )
+    return Picture("Success", "Share of episodes that the environment calls a success.", to_data_uri(figure))
 
 
 def losses(run: RunFiles) -> Picture | None:
-    """
-    Losses of critics, source policy and velocity field.
-
-    :param run: the run
-    :return: None if they were not kept
-    """
+    """Losses of critics, source policy and velocity field; None if they were not kept."""
     names = [name for name in ("critic", "actor", "flow") if len(run.values(f"train/{name}_loss")[0])]
     if not names:
         return None
@@ -139,12 +118,7 @@ def losses(run: RunFiles) -> Picture | None:
 
 
 def superiority(run: RunFiles) -> Picture | None:
-    """
-    Share of states in which the flow improves on its source action.
-
-    :param run: the run
-    :return: None if it was not logged
-    """
+    """Share of states in which the flow improves on its source action; None if it was not logged."""
     figure, (axes,) = _new("Flow superiority")
     if not _lines(run, axes, {"train/flow_superiority": ("flow above source", FLOW)}):
         return None
@@ -157,12 +131,7 @@ def superiority(run: RunFiles) -> Picture | None:
 
 
 def q_values(run: RunFiles) -> Picture | None:
-    """
-    min Q of source and flow actions.
-
-    :param run: the run
-    :return: None if they were not logged
-    """
+    """Min Q of source and flow actions; None if they were not logged."""
     figure, (axes,) = _new("min Q")
     keys = {"train/q_source": ("source action", SOURCE), "train/q_flow": ("flow action", FLOW)}
     caption = "Values far above the returns that are possible mean that Q is overestimated."
@@ -170,20 +139,12 @@ def q_values(run: RunFiles) -> Picture | None:
 
 
 def movement(run: RunFiles) -> Picture | None:
-    """
-    How far the flow moves actions, and what was cut.
-
-    :param run: the run
-    :return: None if nothing of it was logged
-    """
+    """How far the flow moves actions, and what was cut; None if nothing of it was logged."""
     figure, (left, right) = _new("Distance moved", 2)
     right.set(title="Shares")
-    distances = {"flow_displacement": ("flow", FLOW), "guidance_displacement": ("guidance", SOURCE)}
-    shares = {"clamped_share": ("clamped", FLOW), "truncated_share": ("truncated", SOURCE)}
-    drawn = [
-        _lines(run, axes, {f"train/{name}": style for name, style in keys.items()})
-        for axes, keys in ((left, distances), (right, shares))
-    ]
+    distances = {"train/flow_displacement": ("flow", FLOW), "train/guidance_displacement": ("guidance", SOURCE)}
+    shares = {"train/clamped_share": ("clamped", FLOW), "train/truncated_share": ("truncated", SOURCE)}
+    drawn = [_lines(run, left, distances), _lines(run, right, shares)]
     caption = (
         "Left: mean distance from the source action to the flow's and to the flow target. Right: shares of clamped "
         "coordinates and of truncated guidance steps."
@@ -192,9 +153,6 @@ def movement(run: RunFiles) -> Picture | None:
 
 
 def of_training(run: RunFiles) -> Sequence[Picture]:
-    """
-    :param run: the run
-    :return: the figures that its files have values for
-    """
+    """The figures that the files of a run have values for."""
     found = (draw(run) for draw in (returns, success, superiority, q_values, losses, movement))
     return [picture for picture in found if picture is not None]

@@ -11,12 +11,10 @@ import pandas as pd
 import yaml
 from stable_baselines3.common.monitor import LoadMonitorResultsError
 
+from sb3_qflex.analysis.superiority import STEPS, read_events
 from sb3_qflex.analysis.trained import run_arguments
 from sb3_qflex.zoo.curves import Run, load_run
 from sb3_qflex.zoo.progress import PROGRESS_FILE
-
-#: Column of the environment steps in logged values.
-STEPS = "time/total_timesteps"
 
 
 class NoRunError(ValueError):
@@ -60,11 +58,9 @@ class RunFiles:
         :param key: of a logged value, e.g. "train/flow_loss"
         :return: environment steps and finite values, shapes (n,); n is 0 if it was not logged
         """
-        if key not in self.logged:
-            return np.empty(0), np.empty(0)
-        steps, values = (self.logged[name].to_numpy(float) for name in (STEPS, key))
-        finite = np.isfinite(steps) & np.isfinite(values)
-        return steps[finite], values[finite]
+        pairs = self.logged.reindex(columns=[STEPS, key]).to_numpy(float)
+        steps, values = pairs[np.isfinite(pairs).all(axis=1)].T
+        return steps, values
 
 
 def read_run(folder: Path, tensorboard: Path | None = None) -> RunFiles:
@@ -74,7 +70,9 @@ def read_run(folder: Path, tensorboard: Path | None = None) -> RunFiles:
     :param folder: e.g. ``logs/qflex/Pendulum-v1_1``
     :param tensorboard: folder of event files to take logged values from, in place of the run's ``progress.csv``
     :return: the run
-    :raises NoRunError: if the folder is none of a run, or has no training episodes
+    :raises NoRunError: if the folder is none of a run, or has no training episodes; if there are no event files, or no
+        scalars in them
+    :raises ImportError: for event files without the package tensorboard
     """
     arguments = run_arguments(folder)
     if arguments is None:
@@ -87,7 +85,7 @@ def read_run(folder: Path, tensorboard: Path | None = None) -> RunFiles:
     progress = folder / PROGRESS_FILE
     logged, logged_in = pd.DataFrame(), ""
     if tensorboard is not None:
-        logged, logged_in = read_events(tensorboard), f"the event files in {tensorboard}"
+        logged, logged_in = _events(tensorboard), f"the event files in {tensorboard}"
     elif progress.is_file() and progress.stat().st_size:
         logged, logged_in = pd.read_csv(progress), PROGRESS_FILE
     final = folder / f"{settings.name}.zip"
@@ -108,6 +106,15 @@ def read_run(folder: Path, tensorboard: Path | None = None) -> RunFiles:
     )
 
 
+def _events(folder: Path) -> pd.DataFrame:
+    if not list(folder.glob("events.out.tfevents.*")):
+        raise NoRunError(f"{folder} has no event files; give the folder of one run, such as tb/Pendulum-v1/QFlex_1.")
+    logged = read_events(folder)
+    if logged.empty:
+        raise NoRunError(f"the event files in {folder} hold no scalars.")
+    return logged
+
+
 def _eval_successes(path: Path) -> np.ndarray | None:
     if not path.is_file():
         return None
@@ -121,37 +128,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def system_info(model: Path) -> dict[str, str]:
-    """
-    :param model: a model's zip file
-    :return: system and versions by name that it was saved with, as Stable-Baselines3 wrote them down
-    """
+    """System and versions by name that a model's zip file was saved with, as Stable-Baselines3 wrote them down."""
     with zipfile.ZipFile(model) as archive:
         if "system_info.txt" not in archive.namelist():
             return {}
         lines = archive.read("system_info.txt").decode().splitlines()
     pairs = (line.removeprefix("- ").partition(":") for line in lines if ":" in line)
     return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def read_events(folder: Path) -> pd.DataFrame:
-    """
-    :param folder: one run's folder of TensorBoard event files, such as ``tb/Pendulum-v1/QFlex_1``
-    :return: as ``RunFiles.logged``
-    :raises NoRunError: if there is none, or there are no scalars in it
-    :raises ImportError: without the package tensorboard
-    """
-    try:
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    except ImportError as error:
-        raise ImportError("event files need the package tensorboard: pip install tensorboard") from error
-    if not list(folder.glob("events.out.tfevents.*")):
-        raise NoRunError(f"{folder} has no event files; give the folder of one run, such as tb/Pendulum-v1/QFlex_1.")
-    # size_guidance 0: all values instead of a sample.
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
-    rows: dict[int, dict[str, float]] = {}
-    for tag in events.Tags()["scalars"]:
-        for event in events.Scalars(tag):
-            rows.setdefault(event.step, {STEPS: event.step})[tag] = event.value
-    if not rows:
-        raise NoRunError(f"the event files in {folder} hold no scalars.")
-    return pd.DataFrame([rows[step] for step in sorted(rows)])

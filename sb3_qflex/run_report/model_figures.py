@@ -1,5 +1,6 @@
 """Figures that the files of a run cannot give: what its trained policy does now, from :mod:`sb3_qflex.analysis`."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sb3_qflex.analysis.states import visited_states
 from sb3_qflex.analysis.trained import Trained, load
 from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.run_report.figures import Picture, to_data_uri
+from sb3_qflex.speed.report import format_number
 
 #: Source samples at each state, for the correlation of their deviations.
 SAMPLES = 64
@@ -24,12 +26,12 @@ class OfModel:
 
     :param model: file name of the model
     :param pictures: figures
-    :param numbers: names and values for the page's table
+    :param tiles: its numbers by name, as text, and what they are of
     """
 
     model: str
     pictures: tuple[Picture, ...]
-    numbers: dict[str, float]
+    tiles: dict[str, tuple[str, str]]
 
 
 def look_at(model: Path, episodes: int, states: int, seed: int) -> OfModel:
@@ -44,22 +46,19 @@ def look_at(model: Path, episodes: int, states: int, seed: int) -> OfModel:
     :raises ModelError: if the model cannot be loaded
     """
     trained = load(model)
-    pictures, numbers = [], {}
-    if isinstance(trained.model, QFlex):
-        pictures.append(_correlation(trained, states, seed))
+    pictures = (_correlation(trained, states, seed),) if isinstance(trained.model, QFlex) else ()
     played, meaning = energy.energy_episodes([trained], episodes, seed, n_envs=1)
     summary = energy.summarise(played).iloc[0]
-    for name in ("mean return", "std of return", "mean energy", "mean energy per step"):
-        numbers[name] = float(summary[name])
-    pictures.append(_energy(played, meaning))
-    return OfModel(model.name, tuple(pictures), numbers)
+    names = ("mean return", "std of return", "mean energy", "mean energy per step")
+    tiles = {name.capitalize(): (format_number(float(summary[name])), "") for name in names}
+    return OfModel(model.name, (*pictures, _energy(played, meaning)), tiles)
 
 
 def _correlation(trained: Trained, states: int, seed: int) -> Picture:
-    env = trained.task.make(seed=seed)
-    found = correlation.noise_correlation(trained.policy, visited_states(trained.policy, env, states, seed), SAMPLES)
-    labels = groups(actuator_names(env), len(found.flow))
-    env.close()
+    with closing(trained.task.make(seed=seed)) as env:
+        visited = visited_states(trained.policy, env, states, seed)
+        found = correlation.noise_correlation(trained.policy, visited, SAMPLES)
+        labels = groups(actuator_names(env), len(found.flow))
     caption = (
         f"Correlation across actuators of what the policy tries out: deviations of the executed actions, and of the "
         f"source actions, from their mean over {SAMPLES} samples, at {states} states that it visits. The source's "

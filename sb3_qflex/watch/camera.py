@@ -25,10 +25,7 @@ def use_egl_without_a_screen() -> None:
 
 
 def mujoco_state(env: gym.Env) -> tuple[Any, Any] | None:
-    """
-    :param env: any environment, without wrappers
-    :return: its MuJoCo model and data, None if it has none
-    """
+    """MuJoCo model and data of an environment without wrappers, None if it has none."""
     model, data = getattr(env, "model", None), getattr(env, "data", None)
     is_mujoco = type(model).__name__ == "MjModel" and type(data).__name__ == "MjData"
     return (model, data) if is_mujoco else None
@@ -47,11 +44,10 @@ def without_shadows(env: gym.Env) -> None:
 
 def moving_root(model: Any) -> int | None:
     """
-    The root of the body that a camera should follow.
+    The root of the body of a MuJoCo model that a camera should follow.
 
-    :param model: MuJoCo model
-    :return: the world's child with the heaviest subtree, if joints of its own can carry it away (free or slide
-        joints); None for a body with a fixed base
+    It is the world's child with the heaviest subtree, if joints of its own can carry it away (free or slide joints);
+    None for a body with a fixed base.
     """
     import mujoco
 
@@ -66,13 +62,8 @@ def moving_root(model: Any) -> int | None:
 
 def framing_camera(model: Any, data: Any, view: View) -> Any:
     """
-    A camera that has all of a body in the picture: one that goes along with a moving root, or else a fixed one that
-    looks at everything that can move.
-
-    :param model: MuJoCo model
-    :param data: its data in the start state, which distance and centre are taken from
-    :param view: direction
-    :return: ``mujoco.MjvCamera``
+    A ``mujoco.MjvCamera`` that has all of a body in the picture: one that goes along with a moving root, or else a
+    fixed one that looks at everything that can move. Distance and centre are taken from the data, of the start state.
     """
     import mujoco
 
@@ -139,13 +130,9 @@ def _drawn_by(env: gym.Env) -> Picture:
 
 def fit(picture: Picture, width: int, height: int) -> Picture:
     """
-    Scale a picture so that it fits, with its proportions kept and its sides even, as video codecs want them.
-
-    :param picture: shape (H, W, 3)
-    :param width: largest width in pixels
-    :param height: largest height in pixels
-    :return: shape (h, w, 3) with h <= height and w <= width
+    Scale a picture (H, W, 3) so that it fits into ``width`` and ``height`` pixels, with its proportions kept and its
+    sides even, as video codecs want them.
     """
     scale = min(width / picture.shape[1], height / picture.shape[0])
-    size = [max(2, 2 * int(scale * side / 2)) for side in (picture.shape[1], picture.shape[0])]
-    return np.asarray(Image.fromarray(picture).resize((size[0], size[1]), Image.Resampling.BICUBIC))
+    w, h = (max(2, 2 * int(scale * side / 2)) for side in (picture.shape[1], picture.shape[0]))
+    return np.asarray(Image.fromarray(picture).resize((w, h), Image.Resampling.BICUBIC))

@@ -1,7 +1,7 @@
 """Playing episodes: at each step what the policy proposes, what it makes of it, and what both are worth to it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,18 +43,15 @@ def propose(
     policy: QFlexPolicy, observation: PyTorchObs, deterministic: bool
 ) -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]:
     """
-    The two steps of ``predict`` apart, and the critics' opinion of both.
-
-    :param policy: the policy
-    :param observation: observations as tensors
-    :param deterministic: whether the flow starts at tanh(mean)
-    :return: source actions and executed actions, shapes (B, |A|), in [-1, 1], and min_i Q_i of each, shapes (B,)
+    The two steps of ``predict`` apart, and the critics' opinion of both: source actions and executed actions, shapes
+    (B, |A|), in [-1, 1], and min_i Q_i of each, shapes (B,).
     """
     source = policy.source(observation, deterministic)
     executed = policy.explore(observation, source).clamp(-1.0, 1.0)
     return source, executed, policy.min_q(observation, source), policy.min_q(observation, executed)
 
 
+@dataclass
 class Episode:
     """
     One episode, played while it is iterated over. While a moment is handed out, the environment is in the state that
@@ -68,22 +65,19 @@ class Episode:
     :param max_steps: steps at most, None for the whole episode
     """
 
-    def __init__(
-        self, subject: Subject, number: int, seed: int = 0, deterministic: bool = True, max_steps: int | None = None
-    ):
-        self.subject = subject
-        self.number = number
-        self.seed = seed + number
-        self.deterministic = deterministic
-        self.max_steps = max_steps
-        self.steps = 0
-        self.total = 0.0
+    subject: Subject
+    number: int
+    seed: int = 0
+    deterministic: bool = True
+    max_steps: int | None = None
+    steps: int = field(default=0, init=False)
+    total: float = field(default=0.0, init=False)
 
     def __iter__(self) -> Iterator[Moment]:
         """Play it from the start. ``steps`` and ``total``, the sum of rewards, count along."""
         model, env = self.subject.model, self.subject.env
-        env.unwrapped.seed(self.seed)
-        th.manual_seed(self.seed)
+        env.unwrapped.seed(self.seed + self.number)
+        th.manual_seed(self.seed + self.number)
         observation: Any = env.reset()
         self.steps, self.total, reward = 0, 0.0, 0.0
         while self.max_steps is None or self.steps < self.max_steps:

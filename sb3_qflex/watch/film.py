@@ -1,6 +1,6 @@
 """Frames into files: mp4 for looking, GIF for READMEs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,30 +48,23 @@ class GifFrames:
         self._kept: list[Picture] = []
 
     def add(self, frame: Picture) -> None:
-        """
-        :param frame: shape (H, W, 3)
-        """
+        """The next frame of the film, shape (H, W, 3)."""
         if self._seen % self.stride == 0:
             self._kept.append(fit(frame, min(self.width, frame.shape[1]), frame.shape[0]))
         self._seen += 1
 
     def save(self, path: Path, colours: int = 64) -> None:
         """
-        Write the file, with one palette for all frames: small, and without flicker.
+        Write the file, with one palette of 2 to 256 colours for all frames: small, and without flicker.
 
-        :param path: file to write
-        :param colours: size of the palette, 2 to 256
         :raises ValueError: if there are no frames
         """
         if not self._kept:
             raise ValueError(f"{path}: no frames to write")
-        palette = Image.fromarray(_side_by_side(self._kept)).quantize(colours)
+        # Of a few frames of the whole film, side by side.
+        sample = [self._kept[index * (len(self._kept) - 1) // 3] for index in range(4)]
+        palette = Image.fromarray(np.hstack(sample)).quantize(colours)
         frames = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in self._kept]
         frames[0].save(
             path, save_all=True, append_images=frames[1:], duration=1000 * self.seconds, loop=0, optimize=True
         )
-
-
-def _side_by_side(frames: Sequence[Picture], n: int = 4) -> Picture:
-    """A few frames of the whole film as one picture, which the palette is taken from."""
-    return np.hstack([frames[index * (len(frames) - 1) // max(n - 1, 1)] for index in range(n)])

@@ -27,13 +27,7 @@ def _font(size: int) -> Any:
 
 
 def lines_of(moment: Moment, exploration: str) -> list[str]:
-    """
-    The numbers of a moment as text.
-
-    :param moment: what is shown
-    :param exploration: the policy's "flow", "source" or "ascent"
-    :return: lines for :func:`write`
-    """
+    """The numbers of a moment as lines for :func:`write`; ``exploration`` is the policy's."""
     lines = [
         f"t {moment.time:.2f} s   step {moment.step}",
         f"reward {moment.reward:.3g}   return {moment.total:.4g}",
@@ -45,13 +39,7 @@ def lines_of(moment: Moment, exploration: str) -> list[str]:
 
 
 def write(picture: Picture, lines: Sequence[str]) -> Picture:
-    """
-    Write lines into the upper left corner, on a darkened ground.
-
-    :param picture: shape (H, W, 3), left as it is
-    :param lines: short lines of text
-    :return: a new picture of the same shape
-    """
+    """A copy of a picture (H, W, 3) with short lines in its upper left corner, on a darkened ground."""
     size = max(10, picture.shape[0] // 30)
     font, spacing = _font(size), int(1.35 * size)
     width = max((int(font.getlength(line)) for line in lines), default=0) + 2 * size
@@ -66,10 +54,7 @@ def write(picture: Picture, lines: Sequence[str]) -> Picture:
 
 
 def muscles(env: gym.Env) -> NDArray[np.float64] | None:
-    """
-    :param env: any environment, without wrappers
-    :return: present activations of the MuJoCo model's muscles, in [0, 1]; None if it has none
-    """
+    """Present activations of the muscles of an environment without wrappers, in [0, 1]; None if it has none."""
     state = mujoco_state(env)
     if state is None:
         return None
@@ -97,8 +82,8 @@ def strip(values: NDArray[np.floating], width: int, caption: str, signed: bool =
     level = np.clip(values, -1.0 if signed else 0.0, 1.0)[owner]
     height = np.abs(level) * (BARS_HEIGHT // 2 if signed else BARS_HEIGHT)
     rows = np.arange(BARS_HEIGHT)[:, None] + 0.5
-    above_base = (BARS_HEIGHT // 2 if signed else BARS_HEIGHT) - rows
-    is_bar = (above_base * np.where(level < 0, -1.0, 1.0) < height) & (above_base * np.where(level < 0, -1, 1) > 0)
+    from_base = ((BARS_HEIGHT // 2 if signed else BARS_HEIGHT) - rows) * np.where(level < 0, -1.0, 1.0)
+    is_bar = (from_base > 0) & (from_base < height)
     colour = np.where(level[:, None] < 0, _NEGATIVE, _HIGH if signed else _LOW + level[:, None] * (_HIGH - _LOW))
     bars = np.where(is_bar[:, :, None], colour, _EMPTY)
     bars[:, is_gap] = _BACKGROUND
@@ -110,13 +95,8 @@ def strip(values: NDArray[np.floating], width: int, caption: str, signed: bool =
 
 def compose(picture: Picture, moment: Moment, exploration: str, activations: NDArray[np.floating] | None) -> Picture:
     """
-    A frame: the picture with its numbers, and the strip below it.
-
-    :param picture: shape (H, W, 3)
-    :param moment: what is shown
-    :param exploration: the policy's "flow", "source" or "ascent"
-    :param activations: of the muscles, shape (n,); None to show the action
-    :return: shape (H + ``STRIP_HEIGHT``, W, 3)
+    A frame, (H + ``STRIP_HEIGHT``, W, 3): the picture with its numbers, and below it the strip of the activations of
+    the muscles, or of the action where they are None.
     """
     if activations is None:
         below = strip(moment.action, picture.shape[1], f"action, {len(moment.action)} actuators, -1 to 1", signed=True)

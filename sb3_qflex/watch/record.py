@@ -1,5 +1,6 @@
 """From episodes to files."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,8 +56,7 @@ def record(subject: Subject, shots: Shots, mp4: Path | None, gif: Path | None = 
     if mp4 is not None:
         write_mp4(mp4, pictures, fps)
     else:
-        for _ in pictures:
-            pass
+        deque(pictures, maxlen=0)
     if gif is not None and small is not None:
         small.save(gif)
 
@@ -82,13 +82,7 @@ def _frames(subject: Subject, shots: Shots, every: int, gif: GifFrames | None) -
 
 
 def summary(episode: Episode, moments: Sequence[Moment]) -> str:
-    """
-    One line about an episode that was played.
-
-    :param episode: the episode
-    :param moments: its moments, at least one
-    :return: steps, return, and the mean Q of both actions
-    """
+    """One line about an episode that was played: steps, return, and the mean Q of both actions."""
     source = np.array([moment.q_source for moment in moments])
     executed = np.array([moment.q_executed for moment in moments])
     return (

@@ -37,10 +37,7 @@ class ZooAlgorithm:
     hyperparameters: Path | None = None
 
     def load_class(self) -> "type[OffPolicyAlgorithm]":
-        """
-        :return: its class
-        :raises TypeError: if that is no off-policy algorithm
-        """
+        """Its class; a TypeError if that is no off-policy algorithm."""
         from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
         found = resolve(self.algorithm_class)
@@ -67,19 +64,12 @@ def import_named() -> None:
 
 
 def resolve(value: Any) -> Any:
-    """
-    :param value: something, or ``"module:name"`` of it
-    :return: the thing itself
-    """
+    """Something, of which ``"module:name"`` may be given."""
     return pkgutil.resolve_name(value) if isinstance(value, str) else value
 
 
 def class_of(name: str) -> "type[OffPolicyAlgorithm] | None":
-    """
-    :param name: RL Zoo's name of an algorithm
-    :return: the class that RL Zoo trains under this name if that is this table's (or a subclass); None
-        for all others
-    """
+    """The class that RL Zoo trains under this name if that is this table's (or a subclass); None for all others."""
     known = ALGORITHMS.get(name)
     used = import_module("rl_zoo3.exp_manager").ALGOS.get(name)
     return used if known and isinstance(used, type) and issubclass(used, known.load_class()) else None

@@ -31,14 +31,7 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Job:
-    """
-    One training run.
-
-    :param algo: RL Zoo's name of the algorithm
-    :param seed: its seed
-    :param command: the command line
-    :param log: file for what it prints
-    """
+    """One training run: algorithm and seed, its command line, and the file for what it prints."""
 
     algo: str
     seed: int
@@ -48,13 +41,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """
-    A finished run.
-
-    :param job: what was run
-    :param folder: RL Zoo's folder of the run
-    :param seconds: wall-clock time of the whole process
-    """
+    """A finished run: RL Zoo's folder of it, and the wall-clock time of the whole process."""
 
     job: Job
     folder: Path
@@ -62,12 +49,7 @@ class Result:
 
 
 def compare(args: argparse.Namespace) -> None:
-    """
-    Train, print the table and write both files.
-
-    :param args: of ``sb3-qflex compare``; ``conf`` maps each algorithm to its YAML file
-    :raises TrainingError: if one of the runs fails
-    """
+    """Train, print the table and write both files; a TrainingError if one of the runs fails."""
     results = [result for seed in args.seed for result in run_side_by_side(jobs_of_seed(args, seed), args.steps)]
     runs = [load_run(result.folder, label=result.job.algo) for result in results]
     stem = free_stem(Path(args.log_folder), f"compare_{EnvironmentName(args.env)}")
@@ -79,68 +61,34 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def jobs_of_seed(args: argparse.Namespace, seed: int) -> list[Job]:
-    """
-    :param args: of ``sb3-qflex compare``
-    :param seed: the seed of these runs
-    :return: one job per algorithm
-    """
+    """One job per algorithm."""
     logs = Path(args.log_folder)
     logs.mkdir(parents=True, exist_ok=True)
-    return [
-        Job(
-            algo,
-            seed,
-            train_command(args, algo, seed),
-            free_stem(logs, f"{algo}_{EnvironmentName(args.env)}").with_suffix(".log"),
-        )
-        for algo in args.algos
-    ]
+    log_of = {algo: free_stem(logs, f"{algo}_{EnvironmentName(args.env)}").with_suffix(".log") for algo in args.algos}
+    return [Job(algo, seed, train_command(args, algo, seed), log) for algo, log in log_of.items()]
 
 
 def train_command(args: argparse.Namespace, algo: str, seed: int) -> list[str]:
-    """
-    :param args: of ``sb3-qflex compare``
-    :param algo: the algorithm
-    :param seed: its seed
-    :return: the command line of one run
-    """
-    options: dict[str, object] = {
-        "--algo": algo,
-        "--env": args.env,
-        "-n": args.steps,
-        "--seed": seed,
-        "-f": args.log_folder,
-        "-conf": args.conf[algo],
-        "--eval-freq": max(args.steps // EVALUATIONS, 1),
-        "--eval-episodes": args.eval_episodes,
-        "--num-threads": 1,
-        "--log-interval": 100,
-    }
-    return zoo_train_command(options)
+    """The command line of one run, from the arguments of ``sb3-qflex compare``."""
+    task = {"--algo": algo, "--env": args.env, "-n": args.steps, "--seed": seed}
+    files = {"-f": args.log_folder, "-conf": args.conf[algo]}
+    every = max(args.steps // EVALUATIONS, 1)
+    evaluations = {"--eval-freq": every, "--eval-episodes": args.eval_episodes}
+    return zoo_train_command({**task, **files, **evaluations, "--num-threads": 1, "--log-interval": 100})
 
 
 def zoo_train_command(options: Mapping[str, object]) -> list[str]:
-    """
-    :param options: options of RL Zoo's train command and their values
-    :return: the command line
-    """
+    """A command line of RL Zoo's train command with these options and values."""
     return [sys.executable, "-m", "sb3_qflex", "train", *(str(word) for pair in options.items() for word in pair)]
 
 
 def one_thread_environment() -> dict[str, str]:
-    """
-    :return: this process's environment for a training process with one thread: two processes of several threads
-        each would contend for the cores
-    """
+    """For a training process with one thread: two processes of several threads each would contend for the cores."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
 
 
 def run_side_by_side(jobs: Sequence[Job], steps: int) -> Iterator[Result]:
-    """
-    :param jobs: runs, no two of one algorithm (RL Zoo numbers run folders by algorithm)
-    :param steps: environment steps of each, for the progress bars
-    :return: the results in the jobs' order
-    """
+    """Results in the order of the jobs, no two of one algorithm, since RL Zoo numbers run folders by algorithm."""
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         yield from pool.map(partial(_run, steps=steps), jobs, range(len(jobs)))
 
@@ -161,12 +109,7 @@ def _run(job: Job, position: int, steps: int) -> Result:
 
 
 def failure(command: Sequence[str], code: int, log: Path) -> str:
-    """
-    :param command: what was run
-    :param code: what it returned
-    :param log: what it printed
-    :return: what to tell of it, with the end of the log
-    """
+    """What to tell of a command that failed, with the end of what it printed."""
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
     return f"{' '.join(command)} ended with code {code}; see {log}:\n{tail}"
 
@@ -196,11 +139,7 @@ def _steps_done(folder: Path) -> int:
 
 
 def summary(result: Result, run: Run) -> dict[str, object]:
-    """
-    :param result: the finished run
-    :param run: its curves
-    :return: a row of the table; returns are NaN where no episode ended
-    """
+    """A row of the table; returns are NaN where no episode ended."""
     last_evaluation = run.eval_returns[-1] if len(run.eval_steps) else np.array([np.nan])
     return {
         "algorithm": result.job.algo,

@@ -35,11 +35,9 @@ class Run:
 
 def load_run(folder: Path, label: str | None = None) -> Run:
     """
-    Read a run folder of RL Zoo.
+    Training episodes and evaluations (both may be empty) of a run folder of RL Zoo.
 
-    :param folder: e.g. ``logs/qflex/Pendulum-v1_1``
     :param label: name for legends, "<algorithm> <folder>" by default
-    :return: its training episodes and evaluations (both may be empty)
     :raises LoadMonitorResultsError: if there are no monitor files
     """
     steps, returns = ts2xy(load_results(str(folder)), X_TIMESTEPS)
@@ -52,26 +50,13 @@ def load_run(folder: Path, label: str | None = None) -> Run:
 
 
 def running_mean(run: Run, window: int = WINDOW) -> tuple[np.ndarray, np.ndarray]:
-    """
-    Mean training return over the last ``window`` episodes.
-
-    :param run: the run, with at least one episode
-    :param window: number of episodes; at most a fifth of the run's, so that a short run has a curve, too
-    :return: environment steps and means, of the same shape
-    """
+    """Environment steps and mean returns; a window of at most a fifth of the run, so that a short one has a curve."""
     window = max(1, min(window, len(run.returns) // 5))
     return window_func(run.steps, run.returns, window, np.mean)
 
 
 def draw(runs: Sequence[Run], title: str, path: Path) -> Path:
-    """
-    Draw runs into one PNG. Runs of one label share a colour.
-
-    :param runs: what to draw
-    :param title: title of the figure
-    :param path: file to write
-    :return: ``path``
-    """
+    """Draw runs into one PNG, whose path is returned. Runs of one label share a colour."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     colours = {label: f"C{number}" for number, label in enumerate(dict.fromkeys(run.label for run in runs))}

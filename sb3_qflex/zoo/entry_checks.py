@@ -26,10 +26,7 @@ _BROKEN = object()
 
 
 def evaluated(value: Any) -> Any:
-    """
-    :param value: value of one of the keys whose strings RL Zoo evaluates in its module, right after these checks
-    :return: what RL Zoo makes of it; for an expression that fails, something that no check takes
-    """
+    """What RL Zoo makes of a string that it evaluates right after these checks; if it fails, what no check takes."""
     if not isinstance(value, str):
         return value
     try:
@@ -46,12 +43,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str)
+def _is(kind: type) -> _Check:
+    return lambda value: isinstance(value, kind)
 
 
-def _is_mapping(value: Any) -> bool:
-    return isinstance(value, Mapping)
+_is_name, _is_mapping = _is(str), _is(Mapping)
 
 
 def _or_none(check: _Check) -> _Check:
@@ -156,11 +152,7 @@ _REQUIRED = ("n_timesteps", "policy")
 
 
 def check_file(path: Path, env_id: str) -> None:
-    """
-    :param path: a YAML file of hyperparameters
-    :param env_id: the environment whose entry is read
-    :raises ValueError: if it is not a mapping of environment ids to mappings, naming the key
-    """
+    """A ValueError, naming the key, if a YAML file is not a mapping of environment ids to mappings."""
     try:
         content = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -178,11 +170,7 @@ def check_file(path: Path, env_id: str) -> None:
 
 
 def check_entry(entry: Mapping[Any, Any], arguments: Collection[str]) -> None:
-    """
-    :param entry: hyperparameters of one environment
-    :param arguments: names of the algorithm's arguments
-    :raises ValueError: naming the key whose value has the wrong shape, or that is unknown or missing
-    """
+    """A ValueError naming the key whose value has the wrong shape, or that is unknown or missing."""
     for key in _REQUIRED:
         if key not in entry:
             raise ValueError(f"Hyperparameters: {key} is missing; it must be {_KINDS[key][1]}.")
@@ -202,13 +190,7 @@ def check_entry(entry: Mapping[Any, Any], arguments: Collection[str]) -> None:
 
 
 def checking(read_hyperparameters: Callable[..., Any], self: Any) -> Any:
-    """
-    Let ``ExperimentManager.read_hyperparameters`` refuse what has the wrong shape, for our algorithms.
-
-    :param read_hyperparameters: the original method
-    :param self: the experiment
-    :return: what the method returns
-    """
+    """Around ``ExperimentManager.read_hyperparameters``: refuses what has the wrong shape, for our algorithms."""
     algorithm_class = class_of(self.algo)
     if algorithm_class is None:
         return read_hyperparameters(self)

@@ -20,19 +20,13 @@ REGIMES = {"paper": ".", "small": "small"}
 
 
 def our_folder() -> Path:
-    """
-    :return: the folder of our YAML files: beside the code when installed, at the top of a checkout
-    """
+    """The folder of our YAML files: beside the code when installed, at the top of a checkout."""
     installed = _PACKAGE / "hyperparams"
     return installed if installed.is_dir() else _PACKAGE.parent / "hyperparams"
 
 
 def our_file(algo: str, regime: str = "paper") -> Path:
-    """
-    :param algo: RL Zoo's name of an algorithm, ours or not
-    :param regime: "paper" or "small"
-    :return: the file of its hyperparameters, which need not exist; the one that it was registered with, if it was
-    """
+    """An algorithm's file in a regime, which need not exist; the one that it was registered with, if it was."""
     import_named()
     registered = ALGORITHMS[algo].hyperparameters if algo in ALGORITHMS else None
     place = registered or our_folder()
@@ -40,9 +34,7 @@ def our_file(algo: str, regime: str = "paper") -> Path:
 
 
 def zoo_folder() -> Path:
-    """
-    :return: the folder of RL Zoo's YAML files, by RL Zoo's own rule: in the package, else beside it as in a checkout
-    """
+    """The folder of RL Zoo's YAML files, by RL Zoo's own rule: in the package, else beside it as in a checkout."""
     import rl_zoo3
 
     package = Path(rl_zoo3.__file__).parent
@@ -50,10 +42,7 @@ def zoo_folder() -> Path:
 
 
 def entries(path: Path) -> dict[str, dict[str, Any]]:
-    """
-    :param path: a hyperparameter file, which need not exist
-    :return: its explicit entries by environment id (and RL Zoo's "atari"), without ``default``
-    """
+    """Entries of a file, which need not exist, by environment id (and RL Zoo's "atari"), without ``default``."""
     if not path.is_file():
         return {}
     content = yaml.safe_load(path.read_text()) or {}
@@ -62,13 +51,10 @@ def entries(path: Path) -> dict[str, dict[str, Any]]:
 
 def choose_file(algo: str, env_id: str, ours: Path | None = None, zoo: Path | None = None) -> tuple[Path, str]:
     """
-    Choose the hyperparameter file for a run without ``-conf``.
+    The hyperparameter file for a run without ``-conf``, and a hint for the log ("" if there is nothing to say).
 
-    :param algo: RL Zoo's name of the algorithm
-    :param env_id: Gymnasium id
     :param ours: folder of our YAML files, that of :func:`our_file` by default
     :param zoo: RL Zoo's folder, :func:`zoo_folder` by default
-    :return: the file, and a hint for the log ("" if there is nothing to say)
     """
     our_path = ours / f"{algo}.yml" if ours else our_file(algo)
     zoo_path = (zoo or zoo_folder()) / f"{algo}.yml"
@@ -82,23 +68,16 @@ def choose_file(algo: str, env_id: str, ours: Path | None = None, zoo: Path | No
 
 
 def with_our_files(init: Callable[..., None], *args: Any, **kwargs: Any) -> None:
-    """
-    Let ``ExperimentManager.__init__`` find our files as well.
-
-    :param init: the original method; ``config`` is filled in where the user gave none and ours is to be taken
-    :raises ValueError: if there is no file for an algorithm of ours
-    """
+    """Around ``ExperimentManager.__init__``: fills ``config`` in where the user gave none and ours is to be taken."""
     arguments = inspect.signature(init).bind(*args, **kwargs).arguments
     algo, env_id = arguments["algo"], arguments["env_id"]
     if arguments.get("config"):
-        init(*args, **kwargs)
-        return
+        return init(*args, **kwargs)
     path, hint = choose_file(algo, env_id)
     if hint:
         print(hint)
     if path == zoo_folder() / f"{algo}.yml":
-        init(*args, **kwargs)
-        return
+        return init(*args, **kwargs)
     if not path.is_file():
         raise ValueError(
             f"There are no hyperparameters for {algo!r}, {path} is missing: give a file with -conf, or a file or "

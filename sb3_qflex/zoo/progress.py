@@ -14,11 +14,7 @@ PROGRESS_FILE = "progress.csv"
 
 
 class ProgressFile(BaseCallback):
-    """
-    Write everything that is logged to a CSV file as well, one row for each dump of the logger.
-
-    :param path: file to write, replaced if it is there
-    """
+    """Write all that is logged to a CSV file as well, one row for each dump; a file that is there is replaced."""
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
@@ -40,12 +36,7 @@ class ProgressFile(BaseCallback):
 
 
 def with_progress_file(create_callbacks: Callable[[Any], None], self: Any) -> None:
-    """
-    Let the Zoo's experiment manager write ``progress.csv`` for our algorithms.
-
-    :param create_callbacks: ``ExperimentManager.create_callbacks``
-    :param self: the experiment
-    """
+    """Around ``ExperimentManager.create_callbacks``: our algorithms write ``progress.csv``."""
     create_callbacks(self)
     if not self.optimize_hyperparameters and class_of(self.algo) is not None:
         # Last: the Zoo ends the first callback a second time, to clean its progress bar up.

@@ -86,11 +86,7 @@ def _forget(name: str) -> None:
 
 
 def extend(module: ModuleType) -> None:
-    """
-    Add our part to one module of RL Zoo.
-
-    :param module: one of the modules named in :data:`EXTENSIONS`
-    """
+    """Add our part to one of the modules of RL Zoo that :data:`EXTENSIONS` names."""
     EXTENSIONS[module.__name__](module)
 
 

@@ -13,14 +13,13 @@ from typing import Any
 
 from sb3_qflex.zoo.algorithms import Tuning, resolve
 
+_TRIAL = ("--storage", "--study-name", "--trial-id")
 _ENTRY: ContextVar[Mapping[str, Any]] = ContextVar("entry")
 
 
 @contextmanager
 def over(entry: Mapping[str, Any]) -> Iterator[None]:
-    """
-    :param entry: hyperparameters below what is drawn in this context, as Python objects
-    """
+    """Inside, the entry (as Python objects) lies below what is drawn."""
     token = _ENTRY.set(entry)
     try:
         yield
@@ -29,10 +28,7 @@ def over(entry: Mapping[str, Any]) -> Iterator[None]:
 
 
 def merging(make: Tuning | str) -> Tuning:
-    """
-    :param make: a sampler or converter, or ``"module:name"`` of one
-    :return: it, imported when it is called, with the keywords of the entry where it gives keywords
-    """
+    """A sampler or converter, imported when it is called, with the keywords of the entry where it gives keywords."""
 
     def merged(*args: Any) -> dict[str, Any]:
         drawn, entry = resolve(make)(*args), _ENTRY.get({})
@@ -45,26 +41,14 @@ def merging(make: Tuning | str) -> Tuning:
 
 
 def searching(objective: Callable[..., float], self: Any, trial: Any) -> float:
-    """
-    :param objective: ``ExperimentManager.objective``
-    :param self: the experiment
-    :param trial: the trial
-    :return: its value
-    """
+    """Around ``ExperimentManager.objective``."""
     with over(self._hyperparams):
         return objective(self, trial)
 
 
 def check_trial(experiment: Any) -> None:
-    """
-    :param experiment: RL Zoo's experiment
-    :raises ValueError: if a trial is asked for in part, where RL Zoo trains the entry without a word
-    """
-    given = {
-        "--storage": experiment.storage,
-        "--study-name": experiment.study_name,
-        "--trial-id": experiment.trial_id,
-    }
+    """A ValueError if a trial is asked for in part, where RL Zoo trains the entry without a word."""
+    given = {option: getattr(experiment, option[2:].replace("-", "_")) for option in _TRIAL}
     if experiment.optimize_hyperparameters or all(value is None for value in given.values()) or all(given.values()):
         return
     hint = "RL Zoo takes a trial of a study by --storage, --study-name and --trial-id together"
@@ -75,11 +59,7 @@ def check_trial(experiment: Any) -> None:
 
 
 def entry_below(read_hyperparameters: Callable[..., Any], experiment: Any) -> dict[str, Any]:
-    """
-    :param read_hyperparameters: ``ExperimentManager.read_hyperparameters``
-    :param experiment: RL Zoo's experiment
-    :return: the entry that a trial is laid over, empty if no trial is to be loaded
-    """
+    """The entry that a trial is laid over, empty if no trial is to be loaded."""
     if not (experiment.storage and experiment.study_name and experiment.trial_id):
         return {}
     without = copy.copy(experiment)

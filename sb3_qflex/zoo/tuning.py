@@ -39,29 +39,13 @@ def sample_off_policy_params(trial: optuna.Trial, n_actions: int, n_envs: int, a
 
 
 def sample_crossq_params(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict) -> dict[str, Any]:
-    """
-    Draw hyperparameters of CrossQ: the common ones, and how often the actor is updated.
-
-    :param trial: the trial to draw from
-    :param n_actions: number of actuators
-    :param n_envs: number of environments of the entry that is tuned
-    :param additional_args: RL Zoo's "using_her_replay_buffer" and "her_kwargs"
-    :return: constructor arguments
-    """
+    """Those of CrossQ: the common ones, and how often the actor is updated."""
     common = sample_off_policy_params(trial, n_actions, n_envs, additional_args)
     return {**common, "policy_delay": trial.suggest_int("policy_delay", 1, 4)}
 
 
 def sample_qflex_params(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict) -> dict[str, Any]:
-    """
-    Draw hyperparameters of QFlex: those of CrossQ and, on top, how far and how finely actions are moved.
-
-    :param trial: the trial to draw from
-    :param n_actions: number of actuators
-    :param n_envs: number of environments of the entry that is tuned
-    :param additional_args: RL Zoo's "using_her_replay_buffer" and "her_kwargs"
-    :return: constructor arguments
-    """
+    """Those of QFlex: those of CrossQ and, on top, how far and how finely actions are moved."""
     return {
         **sample_crossq_params(trial, n_actions, n_envs, additional_args),
         "guidance_step_size": trial.suggest_float("guidance_step_size", 0.002, 0.05, log=True),
@@ -71,12 +55,7 @@ def sample_qflex_params(trial: optuna.Trial, n_actions: int, n_envs: int, additi
 
 
 def convert_params(sampled: dict[str, Any]) -> dict[str, Any]:
-    """
-    Turn drawn values into constructor arguments.
-
-    :param sampled: values by the names they were drawn under
-    :return: constructor arguments
-    """
+    """Constructor arguments of values by the names they were drawn under."""
     hyperparams = dict(sampled)
     her = {key: hyperparams.pop(key) for key in _HER_KEYS if key in hyperparams}
     if her:

@@ -25,9 +25,7 @@ def take_argument(argv: Sequence[str]) -> tuple[list[str], str | None]:
     """
     Take ``--vec-env`` out of the arguments of the Zoo's train command, whose parser refuses our choices.
 
-    :param argv: arguments of the command
-    :return: the others, and the choice, None if there was none
-    :raises ValueError: if the choice is unknown or missing
+    :return: the other arguments, and the choice, None if there was none
     """
     rest: list[str] = []
     choice = None
@@ -45,9 +43,7 @@ def extend_manager(manager: type, choice: str | None = None) -> None:
     """
     Teach the Zoo's experiment manager the ``vec_env`` keys. Doing so again only sets the choice, if one is given.
 
-    :param manager: ``rl_zoo3.exp_manager.ExperimentManager`` or a subclass
     :param choice: of the command line, None to leave it to the hyperparameters
-    :raises ValueError: if the choice is unknown
     """
     if choice is not None or not hasattr(manager, "vec_env_choice"):
         manager.vec_env_choice = choice and _known(choice)  # type: ignore[attr-defined]

@@ -8,13 +8,7 @@ _MARK = "_sb3_qflex"
 
 
 def wrap_once(owner: type, name: str, wrapper: Callable[..., Any]) -> None:
-    """
-    Put a function around a method, unless that was done before.
-
-    :param owner: the class
-    :param name: of the method
-    :param wrapper: takes the original method, then the arguments of the call with ``self``
-    """
+    """Put a function, which takes the method and then its arguments, around a method, unless that was done before."""
     method = getattr(owner, name)
     # Not ``__wrapped__``: somebody else may have wrapped it, too.
     if hasattr(method, _MARK):

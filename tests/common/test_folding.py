@@ -36,8 +36,8 @@ def random_critics(action_dim: int, n_critics: int, net_arch: list[int], **kwarg
     return [trained_mlp(OBS_DIM + action_dim, 1, net_arch, **kwargs) for _ in range(n_critics)]
 
 
-def states_and_actions(action_dim: int) -> tuple[th.Tensor, th.Tensor]:
-    return th.randn(BATCH, OBS_DIM, dtype=th.double), th.rand(BATCH, action_dim, dtype=th.double) * 2 - 1
+def states_and_actions(action_dim: int, batch: int = BATCH) -> tuple[th.Tensor, th.Tensor]:
+    return th.randn(batch, OBS_DIM, dtype=th.double), th.rand(batch, action_dim, dtype=th.double) * 2 - 1
 
 
 def plain_q_gradient(critics: list[nn.Sequential], obs: th.Tensor):
@@ -100,7 +100,7 @@ def test_backward_by_mask_equals_backward_by_rows(monkeypatch: pytest.MonkeyPatc
 def test_float32_agrees_on_nearly_all_samples() -> None:
     """Kinks of ReLU: a few samples may fall on the other side."""
     critics = [critic.float() for critic in random_critics(39, 2, [256, 256, 256])]
-    obs, actions = (x.float() for x in states_and_actions(39))
+    obs, actions = (x.float() for x in states_and_actions(39, batch=1024))
     plain = ascend(plain_q_gradient(critics, obs), actions, 20, 0.01).target_actions
     fast = ascend(fast_q_gradient(critics, obs), actions, 20, 0.01).target_actions
     assert ((plain - fast).abs().amax(dim=1) < 1e-4).double().mean() >= 0.99

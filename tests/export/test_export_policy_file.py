@@ -20,7 +20,7 @@ from torch import nn
 
 from sb3_qflex import QFlexPolicy
 from sb3_qflex.export import load_vec_normalize, policy_file
-from sb3_qflex.export.space_json import space_from_json, space_to_json
+from sb3_qflex.export.policy_config import space_from_json, space_to_json
 from sb3_qflex.qflex.policies import MultiInputPolicy
 
 SPACES = {

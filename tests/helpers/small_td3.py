@@ -12,7 +12,7 @@ from torch import nn
 from sb3_qflex.algorithm import Algorithm
 from sb3_qflex.common import losses, options
 from sb3_qflex.export.heads import TanhHead
-from sb3_qflex.export.shareable import ShareablePolicy
+from sb3_qflex.export.policy_file import ShareablePolicy
 
 
 class SmallTD3Policy(ShareablePolicy):

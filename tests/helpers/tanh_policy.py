@@ -9,7 +9,7 @@ from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtr
 from torch import nn
 
 from sb3_qflex.export.heads import TanhHead
-from sb3_qflex.export.shareable import ShareablePolicy
+from sb3_qflex.export.policy_file import ShareablePolicy
 
 
 class TanhPolicy(ShareablePolicy):

@@ -7,8 +7,9 @@ import zipfile
 from pathlib import Path
 
 import yaml
-from helpers.places import ROOT
 
+# A script finds no helpers of the tests.
+ROOT = Path(__file__).resolve().parents[2]
 # What a source distribution must hold beside the package, and the files of a wheel that are easily lost.
 IN_SDIST = (
     "tests/common/test_run.py",

@@ -2,7 +2,7 @@
 # The fast suite against the wheel in dist/, in a new virtual environment and a folder without the package's source.
 # PYTHON makes the environment; WHEEL_EXTRAS (comma-separated) are installed with the wheel; arguments go to pytest.
 set -e
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "${PYTHON:-python3}" -m venv "$work/venv"

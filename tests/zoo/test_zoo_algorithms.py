@@ -11,7 +11,7 @@ import pytest
 from stable_baselines3 import PPO, SAC
 
 from sb3_qflex import QFlex
-from sb3_qflex import __main__ as command
+from sb3_qflex.cli import main as command
 from sb3_qflex.studies.definition import load_study
 from sb3_qflex.studies.plan import plan_runs
 from sb3_qflex.studies.run_folder import RunFolder
@@ -27,7 +27,7 @@ from rl_zoo3.exp_manager import ExperimentManager  # noqa: E402
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER  # noqa: E402
 from rl_zoo3.utils import ALGOS  # noqa: E402
 
-REPOSITORY = Path(command.__file__).parents[1]
+REPOSITORY = Path(command.__file__).parents[2]
 ENTRY = (
     "n_timesteps: 100, policy: MlpPolicy, learning_starts: 50, buffer_size: 500, policy_kwargs: 'dict(net_arch=[8])'"
 )

@@ -8,7 +8,7 @@ it is. So a kept form is used again only where nobody but an optimizer can have 
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch as th
 from torch import nn
 
 from sb3_qflex.common.fast.folding import FoldedMLP, NotFoldableError
-from sb3_qflex.common.fast.plain import obstacle
+from sb3_qflex.common.fast.plain import CHAINS, obstacle
 from sb3_qflex.common.fast.single_observation import SingleRow
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class _Entry:
     """
 
     def __init__(
-        self, state: list[int], folded: list[FoldedMLP] | None, tensors: list[th.Tensor] | None, scope: int
+        self, state: list[Any], folded: list[FoldedMLP] | None, tensors: list[th.Tensor] | None, scope: int
     ) -> None:
         self.state, self.folded, self.scope = state, folded, scope
         self._pairs: list[tuple[Any, Any]] | None = None
@@ -57,7 +57,7 @@ class FoldCache:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
-        self._rows: dict[str, tuple[list[int], SingleRow]] = {}
+        self._rows: dict[str, tuple[list[Any], SingleRow | None]] = {}
         self._scopes = 0
         self._scope = 0
         self._logged: set[str] = set()
@@ -89,12 +89,12 @@ class FoldCache:
         :param backward: Whether gradients by the action will be taken.
         """
         layers = [layer for net in nets for layer in net._modules.values()]
-        reason = obstacle(layers, (network, *nets))
+        reason = _obstacle(layers, network, nets)
         if reason:
             self._log(name, reason)
             return None
         tensors = _tensors(layers)
-        state = _state_key(tensors)
+        state = _state_key(layers, tensors)
         entry = self._entries.get(name)
         same = entry is not None and entry.state == state
         if entry is not None and same and ((self._scope and entry.scope == self._scope) or entry.is_current()):
@@ -117,17 +117,20 @@ class FoldCache:
         :param net: The network.
         """
         layers = list(net._modules.values())
-        if obstacle(layers, (network, net)):
+        if _obstacle(layers, network, [net]):
             return None
         tensors = _tensors(layers)
         # A transposed weight has the address of the other one.
         if not all(map(th.Tensor.is_contiguous, tensors)):
             return None
-        addresses = list(map(th.Tensor.data_ptr, tensors))
+        key = [*_kinds(layers), *map(th.Tensor.data_ptr, tensors)]
         known = self._rows.get(name)
-        if known is None or known[0] != addresses:
+        if known is None or known[0] != key:
+            row = None
+            with suppress(NotFoldableError):
+                row = SingleRow(net)
             # The views keep the memory from being given to other tensors of the same address.
-            known = self._rows[name] = (addresses, SingleRow(net))
+            known = self._rows[name] = (key, row)
         return known[1]
 
     def _log(self, name: str, reason: str) -> None:
@@ -156,14 +159,26 @@ def mark_as_modified(optimizer: th.optim.Optimizer) -> None:
                 th.autograd.graph.increment_version(parameter)
 
 
+def _obstacle(layers: list[Any], network: nn.Module, nets: list[Any]) -> str:
+    for net in nets:
+        if type(net) not in CHAINS:
+            return f"{type(net).__name__} may do more than call its layers"
+    return obstacle(layers, (network, *nets))
+
+
+def _kinds(layers: list[Any]) -> list[Any]:
+    """What layers are beside their tensors: their classes, and what BatchRenorm adds to a variance."""
+    return [vars(layer).get("eps", type(layer)) for layer in layers]
+
+
 def _tensors(layers: list[Any]) -> list[th.Tensor]:
     """Parameters and buffers of flat layers: ``nn.Module.parameters`` takes longer than a flow step."""
     dicts = [each for layer in layers for each in (layer._parameters, layer._buffers) if each]
     return [tensor for each in dicts for tensor in each.values()]
 
 
-def _state_key(tensors: list[th.Tensor]) -> list[int]:
-    """Changes whenever one of them was replaced, or edited in place as torch follows it."""
+def _state_key(layers: list[Any], tensors: list[th.Tensor]) -> list[Any]:
+    """Changes whenever one of them was replaced or transposed, or edited in place as torch follows it."""
     # Tensors made in inference mode have no version; their values alone count.
     versions = [0 if t.is_inference() else t._version for t in tensors]
-    return [*map(th.Tensor.data_ptr, tensors), *versions]
+    return [*_kinds(layers), *map(th.Tensor.data_ptr, tensors), *map(th.Tensor.stride, tensors), *versions]

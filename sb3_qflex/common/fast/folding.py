@@ -9,7 +9,6 @@ rounding.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch as th
@@ -43,7 +42,7 @@ class FoldedMLP:
     """
 
     def __init__(self, net: nn.Sequential, n_features: int, backward: bool = True):
-        norms, linears = _blocks(net)
+        norms, linears = blocks(net)
         self.n_features = n_features
         with th.no_grad():
             scale, shift = _eval_affine(norms[0], linears[0].weight)
@@ -91,22 +90,38 @@ class FoldedMLP:
         return z
 
 
-def _blocks(net: nn.Sequential) -> tuple[list[BatchRenorm | None], list[nn.Linear]]:
-    """The network's Linear layers and the normalisation before each of them."""
+def blocks(net: nn.Sequential) -> tuple[list[BatchRenorm | None], list[nn.Linear]]:
+    """
+    The network's Linear layers and the normalisation before each of them.
+
+    :raises NotFoldableError: For other layers than BatchRenorm (or nothing), Linear, ReLU, ..., Linear.
+    """
     norms: list[BatchRenorm | None] = []
     linears: list[nn.Linear] = []
     norm: BatchRenorm | None = None
-    for previous, layer in pairwise([None, *net]):
+    # Which kind of layer each may follow; a network starts as if behind a ReLU, and ends behind a Linear.
+    before: dict[type[nn.Module], set[type[nn.Module]]] = {
+        BatchRenorm: {nn.ReLU},
+        nn.Linear: {nn.ReLU, BatchRenorm},
+        nn.ReLU: {nn.Linear},
+    }
+    previous: type[nn.Module] = nn.ReLU
+    for layer in net:
+        if type(layer) not in before:
+            raise NotFoldableError(f"{type(layer).__name__} has no folded form (BatchRenorm, Linear and ReLU have)")
+        if previous not in before[type(layer)]:
+            raise NotFoldableError(f"{type(layer).__name__} directly behind {previous.__name__} has no folded form")
+        previous = type(layer)
         if isinstance(layer, BatchRenorm):
             norm = layer
-        elif type(layer) is nn.Linear and (not linears or isinstance(previous, (nn.ReLU, BatchRenorm))):
+        elif isinstance(layer, nn.Linear):
             norms.append(norm)
             linears.append(layer)
             norm = None
-        elif type(layer) is not nn.ReLU:
-            raise NotFoldableError(f"{type(layer).__name__} has no folded form (BatchRenorm, Linear and ReLU have)")
-    if type(net[-1]) is not nn.Linear:
-        raise NotFoldableError(f"the last layer is {type(net[-1]).__name__}, not Linear")
+    if previous is not nn.Linear:
+        raise NotFoldableError(f"the last layer is {previous.__name__}, not Linear")
+    if type(net[0]) is nn.ReLU:
+        raise NotFoldableError("a network that starts with ReLU has no folded form")
     return norms, linears
 
 

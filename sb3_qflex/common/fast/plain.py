@@ -10,6 +10,8 @@ from sb3_qflex.common.batch_renorm import BatchRenorm
 
 #: Parameters of each kind of layer: a parametrisation, pruning or a norm of the weights puts others in their place.
 _PARAMETERS = {nn.Linear: {"weight", "bias"}, BatchRenorm: {"scale", "bias"}, nn.ReLU: set()}
+#: Containers that in eval mode call one layer after the other, and nothing else.
+CHAINS: set[type[nn.Module]] = {nn.Sequential}
 _GLOBAL_HOOKS = (
     "_global_forward_hooks",
     "_global_forward_pre_hooks",
@@ -19,10 +21,14 @@ _GLOBAL_HOOKS = (
 
 
 def is_watched() -> bool:
-    """Whether torch records the operations themselves: while it traces, exports or compiles, or for global hooks."""
+    """
+    Whether the operations themselves matter: while torch traces, exports, compiles, or maps over tensors
+    (``torch.func``), or for global hooks.
+    """
     return (
         th.jit.is_tracing()
         or th.compiler.is_compiling()
+        or th._C._functorch.peek_interpreter_stack() is not None
         or any(getattr(torch_module, name, None) for name in _GLOBAL_HOOKS)
     )
 

@@ -13,6 +13,7 @@ import torch as th
 from torch import nn
 
 from sb3_qflex.common.batch_renorm import BatchRenorm
+from sb3_qflex.common.fast.folding import blocks
 
 
 class _Layer:
@@ -57,14 +58,11 @@ class SingleRow:
     A ``networks.renorm_mlp`` with ReLU, for one row of inputs.
 
     :param net: The network: plain layers, contiguous, on the CPU.
+    :raises NotFoldableError: For other layers, or in another order.
     """
 
     def __init__(self, net: nn.Sequential):
-        layers = list(net)
-        norms = [one if isinstance(one, BatchRenorm) else None for one in (None, *layers)]
-        self._layers = [
-            _Layer(norms[number], layer) for number, layer in enumerate(layers) if isinstance(layer, nn.Linear)
-        ]
+        self._layers = [_Layer(norm, linear) for norm, linear in zip(*blocks(net), strict=True)]
 
     def propagate(self, features: th.Tensor) -> th.Tensor:
         """
