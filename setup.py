@@ -24,7 +24,7 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "hypothesis>=6.100",
         "ruff>=0.17.6",
-        "import-linter>=2.1",
+        "import-linter>=2.17",
         "mypy>=2.4.1",
         "types-PyYAML",
         "tensorboard",

@@ -14,8 +14,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
@@ -112,6 +110,8 @@ def _to_bytes(policy: Policy, vec_normalize: VecNormalize | None, task: str | No
         }
     text = json.dumps(config, allow_nan=False)
     header = {"version": FORMAT_VERSION, "config": text, "sha256": _digest(text, tensors)}
+    from safetensors.torch import save  # loaded by files alone: every policy imports this module
+
     # One entry: safetensors would write several in any order, and equal policies shall have equal files.
     return save(tensors, {HEADER: json.dumps(header)})
 
@@ -155,6 +155,8 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, th.Tensor]]:
     """Configuration and tensors of a file that is whole."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no policy file {path}.")
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(str(path), framework="pt") as file:
             header = (file.metadata() or {}).get(HEADER)
