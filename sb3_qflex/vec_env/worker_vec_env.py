@@ -313,18 +313,13 @@ class WorkerVecEnv(VecEnv):
             answers.update(zip(mine, reply, strict=True))
         return [answers[index] for index in wanted]
 
-    @contextmanager
-    def _ending_with_a_worker(self) -> Iterator[None]:
+    def _request(self, worker: Worker, command: str, *args: Any) -> None:
+        self._check_open()
         try:
-            yield
+            worker.request(command, *args)
         except WorkerDiedError as error:
             self._abort(str(error))
             raise
-
-    def _request(self, worker: Worker, command: str, *args: Any) -> None:
-        self._check_open()
-        with self._ending_with_a_worker():
-            worker.request(command, *args)
 
     def _replies(self, workers: list[Worker]) -> list[Any]:
         """Answers of all workers, the first error only after all of them are in, so that none is left over."""
@@ -344,9 +339,12 @@ class WorkerVecEnv(VecEnv):
 
     def _finish_requests(self) -> None:
         """Wait for what an interruption, such as Ctrl-C, left under way."""
-        with self._ending_with_a_worker():
+        try:
             for worker in self._workers:
                 worker.discard()
+        except WorkerDiedError as error:
+            self._abort(str(error))
+            raise
 
     def _abort(self, why: str) -> None:
         self.closed = True
