@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
+from helpers.places import TESTS
 from stable_baselines3 import PPO, SAC
 
 from sb3_qflex import QFlex
@@ -105,7 +106,7 @@ def test_a_study_trains_one_that_is_built_on_our_base(tmp_path: Path, monkeypatc
         "register_algorithm('mine', 'helpers.small_td3:SmallTD3', hyperparameters=__file__.replace('.py', '.yml'))"
     )
     (tmp_path / "study.yml").write_text(STUDY)
-    monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}:{REPOSITORY / 'tests'}:{tmp_path}")
+    monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}:{TESTS}:{tmp_path}")
     monkeypatch.setenv("SB3_QFLEX_ALGORITHMS", "mine")
     monkeypatch.syspath_prepend(tmp_path)
     (plan,) = plan_runs(load_study(str(tmp_path / "study.yml")))

@@ -58,7 +58,8 @@ def train(checkout: Path, *commands: tuple[str, str]) -> str:
     shutil.copy(startup.__file__, site / "_sb3_qflex_startup.py")
     # As the .pth file of an install does; if there is one, too, the second call changes nothing.
     (site / "sitecustomize.py").write_text(START)
-    environment = {**os.environ, "PYTHONPATH": f"{site}:{REPOSITORY}", "OMP_NUM_THREADS": "1"}
+    # `python train.py` has the checkout first.
+    environment = {**os.environ, "PYTHONPATH": f"{checkout}:{site}:{REPOSITORY}", "OMP_NUM_THREADS": "1"}
     environment.pop("SB3_QFLEX_ZOO", None)
     done = subprocess.run(
         [sys.executable, "-c", COMMANDS, json.dumps(commands)],
