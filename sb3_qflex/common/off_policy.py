@@ -12,6 +12,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorch
 
 from sb3_qflex.common import options, replay, validation
 from sb3_qflex.common.collecting import CollectingAlgorithm
+from sb3_qflex.common.fast import products
 from sb3_qflex.common.guard import LearnerGuard, QBound
 from sb3_qflex.common.keywords import check_keywords, without_sde
 from sb3_qflex.common.model_file import opened_model
@@ -284,7 +285,11 @@ class OffPolicyBase(CollectingAlgorithm):
 
     def training_state(self) -> dict[str, Any]:
         """What training goes on from beside the files of ``save`` and the replay buffer: the state of the log."""
-        return {"log": self._training_log.state(), "counts": self.policy.counts()}
+        return {
+            "log": self._training_log.state(),
+            "counts": self.policy.counts(),
+            "products": products.known_route(),
+        }
 
     def restore_training_state(self, state: dict[str, Any]) -> None:
         """
@@ -292,6 +297,7 @@ class OffPolicyBase(CollectingAlgorithm):
         """
         self._training_log.restore(state["log"])
         self.policy.restore_counts(state["counts"])
+        products.set_route(state["products"])
 
     def save(
         self,

@@ -233,7 +233,7 @@ class QFlexPolicy(ShareablePolicy):
             return squash(*self.actor.split_heads(row.propagate(features)), deterministic)
         folded = self.fold("actor", self.actor, [net], self.actor.features_dim)
         if folded is not None:
-            return squash(*self.actor.split_heads(folded[0].propagate(folded[0].hoist(features))), deterministic)
+            return squash(*self.actor.split_heads(folded[0].propagate(folded[0].hoist(features))[-1]), deterministic)
         return self.actor(obs, deterministic)
 
     def explore(self, obs: PyTorchObs, source_actions: th.Tensor) -> th.Tensor:

@@ -1,6 +1,11 @@
-"""This machine's peak in float32 matrix products, measured between the turns of what it is compared with."""
+"""
+This machine's peak in float32 matrix products, measured between the turns of what it is compared with.
 
-from collections.abc import Mapping
+The fastest product by any route counts: torch's default, oneDNN's own, or NumPy's.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import numpy as np
 import torch as th
@@ -12,13 +17,21 @@ _EDGES = (1024, 256)
 
 
 def gemm_tasks() -> list[Task]:
-    """Matrix products of the two sizes, to be timed with what they are compared with."""
-    return [_product(edge) for edge in _EDGES]
+    """Matrix products of the two sizes by each route, to be timed with what they are compared with."""
+    return [Task(f"{_name(edge)}{route}", run) for edge in _EDGES for route, run in _products(edge).items()]
 
 
-def _product(edge: int) -> Task:
+def _products(edge: int) -> dict[str, Callable[[], object]]:
     a, b, out = th.randn(edge, edge), th.randn(edge, edge), th.empty(edge, edge)
-    return Task(_name(edge), lambda: th.mm(a, b, out=out))
+    x, y, z = a.numpy(), b.numpy(), out.numpy()
+    routes: dict[str, Callable[[], object]] = {
+        "": lambda: th.mm(a, b, out=out),
+        ", NumPy": lambda: np.dot(x, y, out=z),
+    }
+    with suppress(AttributeError):
+        onednn = th.ops.mkldnn._linear_pointwise
+        routes[", oneDNN"] = lambda: onednn(a, b, None, "none", [], "")
+    return routes
 
 
 def _name(edge: int) -> str:
@@ -28,9 +41,15 @@ def _name(edge: int) -> str:
 def peak(seconds: Mapping[str, np.ndarray]) -> np.ndarray:
     """
     :param seconds: Result of ``interleave``, with :func:`gemm_tasks` among its tasks.
-    :return: FLOP per second of the faster of the two products, shape (rounds,).
+    :return: FLOP per second of the fastest of the products, shape (rounds,).
     """
-    return np.max([2.0 * edge**3 / seconds[_name(edge)] for edge in _EDGES], axis=0)
+    rates = [
+        2.0 * edge**3 / taken
+        for edge in _EDGES
+        for name, taken in seconds.items()
+        if name == _name(edge) or name.startswith(f"{_name(edge)},")
+    ]
+    return np.max(rates, axis=0)
 
 
 def share(flop: float, seconds: Mapping[str, np.ndarray], name: str) -> np.ndarray:

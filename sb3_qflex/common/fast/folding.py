@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sb3_qflex.common.batch_renorm import BatchRenorm
+from sb3_qflex.common.fast.products import add_linear, linear
 from sb3_qflex.common.type_aliases import QGradient, Velocity
 
 
@@ -55,7 +56,7 @@ class FoldedMLP:
                 linears[0].weight[:, :n_features].detach(),
                 linears[0].bias + linears[0].weight[:, inputs] @ shift[inputs],
             )
-            self.layers = [_fold(norm, linear, backward) for norm, linear in zip(norms[1:], linears[1:], strict=True)]
+            self.layers = [_fold(norm, layer, backward) for norm, layer in zip(norms[1:], linears[1:], strict=True)]
 
     def hoist(self, features: th.Tensor) -> th.Tensor:
         """
@@ -66,7 +67,7 @@ class FoldedMLP:
         """
         if self.feature_norm is not None:
             features = F.batch_norm(features, *self.feature_norm)
-        return F.linear(features, *self.feature_layer)
+        return linear(features, *self.feature_layer)
 
     def buffers(self, batch_size: int) -> list[th.Tensor]:
         """
@@ -77,17 +78,20 @@ class FoldedMLP:
         """
         return [weight.new_empty(batch_size, weight.shape[0]) for weight, _ in self.layers]
 
-    def propagate(self, z: th.Tensor, buffers: Sequence[th.Tensor | None] | None = None) -> th.Tensor:
+    def propagate(self, z: th.Tensor, buffers: Sequence[th.Tensor | None] | None = None) -> list[th.Tensor]:
         """
-        Output of the network from its first layer's pre-activation.
+        Outputs of all layers from the first one's pre-activation.
 
         :param z: Shape (B, width of the first layer); overwritten with the activation.
-        :param buffers: From :meth:`buffers`: overwritten, the last one with the output.
-        :return: Shape (B, output).
+        :param buffers: From :meth:`buffers`: may be overwritten.
+        :return: The activations, each (B, width), and the output of the network, (B, output), at the end.
         """
-        for (weight, bias), out in zip(self.layers, buffers or [None] * len(self.layers), strict=True):
-            z = th.addmm(bias, z.relu_(), weight.t(), out=out)
-        return z
+        outputs = [z.relu_() if self.layers else z]
+        for number, (layer, out) in enumerate(
+            zip(self.layers, buffers or [None] * len(self.layers), strict=True), start=1
+        ):
+            outputs.append(linear(outputs[-1], *layer, relu=number < len(self.layers), out=out))
+        return outputs
 
 
 def blocks(net: nn.Sequential) -> tuple[list[BatchRenorm | None], list[nn.Linear]]:
@@ -141,10 +145,10 @@ def _slice_norm(norm: BatchRenorm | None, n: int) -> tuple | None:
     return *columns, False, 0.0, norm.eps
 
 
-def _fold(norm: BatchRenorm | None, linear: nn.Linear, backward: bool) -> Affine:
-    scale, shift = _eval_affine(norm, linear.weight)
-    weight = linear.weight * scale
-    return Affine(weight if backward else weight.t().contiguous().t(), th.addmv(linear.bias, linear.weight, shift))
+def _fold(norm: BatchRenorm | None, layer: nn.Linear, backward: bool) -> Affine:
+    scale, shift = _eval_affine(norm, layer.weight)
+    weight = layer.weight * scale
+    return Affine(weight if backward else weight.t().contiguous().t(), th.addmv(layer.bias, layer.weight, shift))
 
 
 def folded_velocity(field: FoldedMLP, features: th.Tensor) -> Velocity:
@@ -156,12 +160,14 @@ def folded_velocity(field: FoldedMLP, features: th.Tensor) -> Velocity:
     :return: Its result is overwritten by the next call.
     """
     hoisted = field.hoist(features)
-    action_weight, time_weight = field.input_weight[:, :-1].t().contiguous(), field.input_weight[:, -1].contiguous()
+    # The layout in which a product of few rows is fastest.
+    action_weight = field.input_weight[:, :-1].t().contiguous().t()
+    time_weight = field.input_weight[:, -1].contiguous()
     first, others = th.empty_like(hoisted), field.buffers(len(features))
 
     def velocity(t: float, actions: th.Tensor) -> th.Tensor:
         z = th.add(hoisted, time_weight, alpha=t, out=first)
-        return field.propagate(z.addmm_(actions, action_weight), others)
+        return field.propagate(add_linear(z, actions, action_weight, out=z), others)[-1]
 
     return velocity
 
@@ -181,20 +187,19 @@ def folded_min_q(critics: Sequence[FoldedMLP], features: th.Tensor) -> Callable[
     :param features: Shape (B, F).
     """
     hoisted = [critic.hoist(features) for critic in critics]
-    activations = [
-        [th.empty_like(h), *critic.buffers(len(features))] for critic, h in zip(critics, hoisted, strict=True)
-    ]
+    buffers = [[th.empty_like(h), *critic.buffers(len(features))] for critic, h in zip(critics, hoisted, strict=True)]
     # Picking the rows of each critic needs their number on the host, which would synchronise with a GPU at each
     # step; there every critic goes backward with the other rows at zero.
     backward = _backward_by_rows if features.device.type == "cpu" else _backward_by_mask
 
     def evaluate(actions: th.Tensor) -> MinQ:
-        q_values = []
-        for critic, h, (first, *others) in zip(critics, hoisted, activations, strict=True):
-            z = th.addmm(h, actions, critic.input_weight.t(), out=first)
-            q_values.append(critic.propagate(z, others).squeeze(1))
+        q_values, activations = [], []
+        for critic, h, (first, *others) in zip(critics, hoisted, buffers, strict=True):
+            *layers, q = critic.propagate(add_linear(h, actions, critic.input_weight, out=first), others)
+            q_values.append(q.squeeze(1))
+            activations.append(layers)
         values, chosen = _smallest(q_values)
-        return MinQ(values, backward(critics, [layers[:-1] for layers in activations], chosen))
+        return MinQ(values, backward(critics, activations, chosen))
 
     return evaluate
 
@@ -253,8 +258,8 @@ def _backward(critic: FoldedMLP, activations: list[th.Tensor]) -> th.Tensor:
         return critic.input_weight
     delta = critic.layers[-1].weight
     for activation, (next_weight, _) in zip(reversed(activations[1:]), reversed(critic.layers[:-1]), strict=True):
-        delta = _through_relu(delta, activation) @ next_weight
-    return _through_relu(delta, activations[0]) @ critic.input_weight
+        delta = linear(_through_relu(delta, activation), next_weight.t())
+    return linear(_through_relu(delta, activations[0]), critic.input_weight.t())
 
 
 def _through_relu(delta: th.Tensor, activation: th.Tensor) -> th.Tensor:

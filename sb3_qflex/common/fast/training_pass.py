@@ -22,6 +22,7 @@ import torch as th
 from torch.autograd.function import once_differentiable
 
 from sb3_qflex.common.batch_renorm import BatchRenorm
+from sb3_qflex.common.fast.products import linear
 
 
 class _Layer(NamedTuple):
@@ -62,7 +63,7 @@ class TrainingPass(th.autograd.Function):
             alpha, beta = scale * r, th.addcmul(shift, scale, d)
             folded_weight = weight * (alpha * inverse_std)
             saved += _Layer(x, centred, inverse_std, r, d, alpha, beta, weight, folded_weight)
-            x = th.addmm(th.addmv(bias, weight, beta), centred, folded_weight.t())
+            x = linear(centred, folded_weight, th.addmv(bias, weight, beta))
         ctx.save_for_backward(*saved)
         return x
 
@@ -73,7 +74,7 @@ class TrainingPass(th.autograd.Function):
         gradients: list[th.Tensor] = []
         for number, layer in reversed(list(enumerate(layers))):
             by_bias = gradient.sum(dim=0)
-            product = (gradient.t() @ layer.centred).mul_(layer.inverse_std)
+            product = linear(gradient.t(), layer.centred.t()).mul_(layer.inverse_std)
             by_alpha, by_beta = (product * layer.weight).sum(dim=0), by_bias @ layer.weight
             by_scale = th.addcmul(by_alpha * layer.r, by_beta, layer.d)
             by_weight = th.addr(product.mul_(layer.alpha), by_bias, layer.beta)
@@ -86,6 +87,6 @@ class TrainingPass(th.autograd.Function):
 def _through_norm(layer: _Layer, gradient: th.Tensor, by_alpha: th.Tensor, by_beta: th.Tensor) -> th.Tensor:
     """Gradient by the pre-activation in front of a BatchRenorm and its Linear, (B, width)."""
     factor = layer.alpha * layer.inverse_std / -len(gradient)
-    by_input = th.addmm(factor * by_beta, gradient, layer.folded_weight)
+    by_input = linear(gradient, layer.folded_weight.t(), factor * by_beta)
     by_input.addcmul_(layer.centred, factor * layer.inverse_std * by_alpha)
     return th.ops.aten.threshold_backward(by_input, layer.x, 0)
