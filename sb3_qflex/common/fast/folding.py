@@ -53,7 +53,7 @@ class FoldedMLP:
             # deviation would lose digits, and this half is computed once anyway.
             self.feature_norm = _slice_norm(norms[0], n_features)
             self.feature_layer = Affine(
-                linears[0].weight[:, :n_features].detach(),
+                linears[0].weight[:, :n_features].detach().contiguous(),
                 linears[0].bias + linears[0].weight[:, inputs] @ shift[inputs],
             )
             self.layers = [_fold(norm, layer, backward) for norm, layer in zip(norms[1:], linears[1:], strict=True)]

@@ -99,8 +99,15 @@ def _takes_onednn(x: th.Tensor, weight: th.Tensor) -> bool:
         2.0 * x.shape[0] * weight.numel() >= SMALLEST
         and x.dtype == weight.dtype == th.float32
         and x.device.type == "cpu"
+        # oneDNN's products of parts of a matrix take twenty times as long.
+        and _is_whole(x)
+        and _is_whole(weight)
         and route() == "onednn"
     )
+
+
+def _is_whole(matrix: th.Tensor) -> bool:
+    return matrix.is_contiguous() or matrix.t().is_contiguous()
 
 
 def _has_onednn() -> bool:
