@@ -19,6 +19,20 @@ from sb3_qflex.common.fast.single_observation import SingleRow, is_single
 from sb3_qflex.common.validation import UnsupportedError
 
 
+@contextmanager
+def train_mode(network: nn.Module) -> Iterator[None]:
+    """
+    Train mode inside the ``with``, eval mode after it.
+
+    :param network: The network.
+    """
+    network.train(True)
+    try:
+        yield
+    finally:
+        network.train(False)
+
+
 class Policy(BasePolicy):
     """
     Base class of policies, on a bounded Box of actions that the networks know as [-1, 1].

@@ -90,13 +90,15 @@ class SquashedGaussianHead(Head):
     tanh(mean), or tanh(mean + std noise) with the noise as an input.
 
     :param actor: The Gaussian policy.
+    :param net: Its layers behind the features extractor, with means and log standard deviations as outputs.
+    :param action_dim: |A|.
     :param takes_noise: Whether it samples.
     :raises UnsupportedError: For networks without exported form.
     """
 
-    def __init__(self, actor: SourceActor, takes_noise: bool = False):
-        super().__init__(actor, noise_dim=actor.action_dim if takes_noise else 0)
-        self.mlp = ExportedMLP(actor.net, rows=slice(None) if takes_noise else slice(actor.action_dim))
+    def __init__(self, actor: BaseModel, net: nn.Sequential, action_dim: int, takes_noise: bool = False):
+        super().__init__(actor, noise_dim=action_dim if takes_noise else 0)
+        self.mlp = ExportedMLP(net, rows=slice(None) if takes_noise else slice(action_dim))
 
     def forward(self, *inputs: th.Tensor) -> th.Tensor:
         output = self.mlp(inputs[0])

@@ -33,7 +33,7 @@ class FlowHead(Head):
 
     def __init__(self, actor: SourceActor, field: VelocityField, flow_steps: int, takes_noise: bool):
         super().__init__(actor, field, noise_dim=actor.action_dim if takes_noise else 0)
-        self.source = SquashedGaussianHead(actor, takes_noise)
+        self.source = SquashedGaussianHead(actor, actor.net, actor.action_dim, takes_noise)
         self.flow_steps = flow_steps
         dt = 1.0 / flow_steps
         self.field = ExportedMLP(field.net, field.features_dim, output_scale=dt)
@@ -87,6 +87,9 @@ def exported_head(
         )
     validation.check_count("flow_steps", flow_steps)
     has_flow = exploration == "flow"
-    head = FlowHead(actor, field, flow_steps, takes_noise) if has_flow else SquashedGaussianHead(actor, takes_noise)
+    if has_flow:
+        head: Head = FlowHead(actor, field, flow_steps, takes_noise)
+    else:
+        head = SquashedGaussianHead(actor, actor.net, actor.action_dim, takes_noise)
     head.metadata = {"exploration": exploration, "flow_steps": flow_steps if has_flow else 0}
     return head

@@ -3,29 +3,13 @@
 The network that an objective trains is in train mode for its own forward pass, everything else in eval mode.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch as th
 from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples
 
 from sb3_qflex.common import losses
+from sb3_qflex.common.policies import train_mode
 from sb3_qflex.qflex.flow import straight_path
 from sb3_qflex.qflex.policies import QFlexPolicy
-
-
-@contextmanager
-def train_mode(network: th.nn.Module) -> Iterator[None]:
-    """
-    Train mode inside the ``with``, eval mode after it.
-
-    :param network: The network.
-    """
-    network.train(True)
-    try:
-        yield
-    finally:
-        network.train(False)
 
 
 def critic_objective(
