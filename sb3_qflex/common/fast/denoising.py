@@ -1,0 +1,153 @@
+"""
+Many particles through Mish or ReLU networks on a CPU, without gradients.
+
+The state's half of the first layer is computed once for all steps and particles of a state, its half of the time is a
+table. Activations are computed in place, on as many rows at a time as the caches hold. Results equal those of
+``NoisePredictor.at`` and ``Critics.q_values`` up to rounding.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch as th
+from torch import nn
+
+from sb3_qflex.common.diffusion import NoiseAt
+from sb3_qflex.common.fast.plain import CHAINS, is_watched, obstacle
+from sb3_qflex.common.fast.products import linear
+
+#: Rows of a block: a layer of 256 units then takes a megabyte.
+BLOCK_ROWS = 1024
+
+
+def mish_(x: th.Tensor, scratch: th.Tensor) -> th.Tensor:
+    """
+    x <- x tanh(softplus(x)) = x - 2 x / ((1 + e^x)^2 + 1), whose right side is exact also where e^x overflows.
+
+    :param x: Overwritten.
+    :param scratch: Of the same shape, overwritten.
+    :return: x.
+    """
+    th.exp(x, out=scratch).add_(1.0)
+    scratch.mul_(scratch).add_(1.0)
+    return x.addcdiv_(x, scratch, value=-2.0)
+
+
+def has_fast_form(net: nn.Module, network: nn.Module) -> bool:
+    """
+    Whether a network can be computed from its weights alone: Linear, Mish or ReLU, ..., Linear, without hooks, and
+    with gradients off.
+
+    :param net: The layers.
+    :param network: The module that has them.
+    """
+    if th.is_grad_enabled() or network.training or is_watched() or type(net) not in CHAINS:
+        return False
+    layers = list(net.children())
+    kinds = [type(layer) for layer in layers]
+    plain = len(kinds) % 2 == 1 and all(kind is nn.Linear for kind in kinds[::2])
+    between = kinds[1::2]
+    if not (plain and between and len(set(between)) == 1 and between[0] in (nn.Mish, nn.ReLU)):
+        return False
+    # Activations have nothing but possible hooks.
+    return not obstacle(layers[::2], (network, net, *layers[1::2]))
+
+
+class HoistedMLP:
+    """
+    A network that :func:`has_fast_form`, at its weights of this moment.
+
+    :param net: The layers.
+    :param n_features: Columns of the input that are features of the state; the others follow them.
+    """
+
+    def __init__(self, net: nn.Sequential, n_features: int):
+        first: Any
+        others: list[Any]
+        first, *others = list(net)[::2]
+        self.relu = type(net[1]) is nn.ReLU
+        self.feature_weight = first.weight.detach()[:, :n_features].contiguous()
+        self.input_weight = first.weight.detach()[:, n_features:].contiguous()
+        self.bias = first.bias.detach()
+        self.layers = [(layer.weight.detach(), layer.bias.detach()) for layer in others]
+
+    def hoist(self, features: th.Tensor) -> th.Tensor:
+        """
+        The first layer's part of the state, with the bias.
+
+        :param features: Shape (B, n_features).
+        :return: Shape (B, width).
+        """
+        return linear(features, self.feature_weight, self.bias)
+
+    def propagate(self, z: th.Tensor) -> th.Tensor:
+        """
+        Output of the network from its first layer's pre-activation.
+
+        :param z: Shape (R, width), overwritten.
+        :return: Shape (R, outputs).
+        """
+        scratch: th.Tensor | None = None
+        for weight, bias in self.layers:
+            if self.relu:
+                z.relu_()
+            else:
+                if scratch is None or scratch.shape != z.shape:
+                    scratch = th.empty_like(z)
+                mish_(z, scratch)
+            z = linear(z, weight, bias)
+        return z
+
+
+def _add_states(z: th.Tensor, hoisted: th.Tensor) -> th.Tensor:
+    """Add the states' parts (B, width) to the rows of their particles, (B N, width), in place."""
+    z.view(len(hoisted), -1, z.shape[1]).add_(hoisted.unsqueeze(1))
+    return z
+
+
+def hoisted_noise(layers: nn.Sequential, features: th.Tensor, times: th.Tensor) -> NoiseAt:
+    """
+    The fast form of ``NoisePredictor.at``.
+
+    :param layers: The noise predictor's, which :func:`has_fast_form`; their inputs are state, action and time.
+    :param features: Shape (B, features_dim).
+    :param times: Embedding of the steps 0 ... T - 1, shape (T, E).
+    """
+    net = HoistedMLP(layers, features.shape[1])
+    action_weight = net.input_weight[:, : -times.shape[1]].contiguous()
+    hoisted, table = net.hoist(features), times @ net.input_weight[:, -times.shape[1] :].t()
+
+    def eps_hat(x: th.Tensor, t: int) -> th.Tensor:
+        return net.propagate(_add_states(linear(x, action_weight, table[t]), hoisted))
+
+    return eps_hat
+
+
+def hoisted_values(nets: list[nn.Sequential], features: th.Tensor, actions: th.Tensor) -> th.Tensor:
+    """
+    The smallest of several critics for particles; the fast form of ``smallest`` of ``Critics.q_values``.
+
+    :param nets: The critics' layers, which :func:`has_fast_form`.
+    :param features: Shape (B, features_dim).
+    :param actions: Shape (B, N, |A|).
+    :return: Shape (B, N).
+    """
+    values: th.Tensor | None = None
+    for layers in nets:
+        net = HoistedMLP(layers, features.shape[1])
+        z = _add_states(linear(actions.flatten(0, 1), net.input_weight), net.hoist(features))
+        q = net.propagate(z).view(actions.shape[:2])
+        values = q if values is None else th.minimum(values, q)
+    assert values is not None
+    return values
+
+
+def blocks(n_states: int, n_particles: int) -> Iterator[slice]:
+    """
+    Slices of states, so that with their particles they are at most :data:`BLOCK_ROWS` rows (or one state).
+
+    :param n_states: B.
+    :param n_particles: N.
+    """
+    size = max(1, BLOCK_ROWS // n_particles)
+    return (slice(start, start + size) for start in range(0, n_states, size))
