@@ -62,9 +62,8 @@ class HoistedMLP:
     """
 
     def __init__(self, net: nn.Sequential, n_features: int):
-        first: Any
-        others: list[Any]
-        first, *others = list(net)[::2]
+        linears: list[Any] = list(net)[::2]
+        first, *others = linears
         self.relu = type(net[1]) is nn.ReLU
         self.feature_weight = first.weight.detach()[:, :n_features].contiguous()
         self.input_weight = first.weight.detach()[:, n_features:].contiguous()
