@@ -1,6 +1,6 @@
 """Options of algorithms and policies: where each one lives, what it may be, and when an assignment takes effect."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sb3_qflex.common import validation
@@ -135,3 +135,17 @@ def choice(allowed: Iterable[str]) -> Any:
 def of_policy() -> Any:
     """See :class:`PolicyOption`."""
     return PolicyOption()
+
+
+def with_preset(presets: Mapping[str, Mapping[str, Any]], preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Arguments of which those that were left at None are a preset's.
+
+    :param presets: By their names, values of all arguments that a preset decides
+    :param preset: One of the names
+    :param given: What the user gave for these arguments; None for what the preset decides
+    :return: Values of all of them
+    :raises ValueError: For an unknown preset
+    """
+    validation.check_choice("preset", preset, presets)
+    return {name: presets[preset][name] if value is None else value for name, value in given.items()}

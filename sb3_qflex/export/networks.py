@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 #: Activations that every export format knows, by the name that the policy file has for them.
 ACTIVATIONS: dict[str, type[nn.Module]] = {
-    cls.__name__: cls for cls in (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh)
+    cls.__name__: cls
+    for cls in (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh)
 }
 
 
@@ -195,6 +196,8 @@ _ONNX_ACTIVATIONS: dict[str, Callable[["Graph", Any, str], str]] = {
     "SELU": lambda graph, _, z: graph.add("Selu", z),
     "GELU": _gelu,
     "SiLU": lambda graph, _, z: graph.add("Mul", z, graph.add("Sigmoid", z)),
+    # An operator of its own from opset 18 on.
+    "Mish": lambda graph, _, z: graph.add("Mul", z, graph.add("Tanh", graph.add("Softplus", z))),
     "Sigmoid": lambda graph, _, z: graph.add("Sigmoid", z),
     "Tanh": lambda graph, _, z: graph.add("Tanh", z),
 }

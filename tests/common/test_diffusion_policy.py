@@ -102,3 +102,10 @@ def test_options_act_from_their_assignment_on() -> None:
         policy(n_particles=0)
     with pytest.raises(ValueError, match="beta_scale must be a number"):
         policy(beta_scale=2.0)
+
+
+def test_a_preset_fills_what_was_left_at_none() -> None:
+    presets = {"official": {"rate": 7e-3, "steps": 20}, "qflex": {"rate": 3e-4, "steps": 20}}
+    assert options.with_preset(presets, "qflex", {"rate": None, "steps": 5}) == {"rate": 3e-4, "steps": 5}
+    with pytest.raises(ValueError, match="preset='oficial' is unknown, did you mean 'official'"):
+        options.with_preset(presets, "oficial", {})
