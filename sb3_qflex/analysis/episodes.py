@@ -15,8 +15,12 @@ from sb3_qflex.analysis.acting import Act, Explore, explorer
 from sb3_qflex.analysis.states import visited_states
 from sb3_qflex.analysis.trained import Trained
 
+_AT_END = "{} at the end"
 
-def run_episodes(act: Act, env: VecEnv, n_episodes: int, seed: int, totals: Sequence[str] = ()) -> pd.DataFrame:
+
+def run_episodes(
+    act: Act, env: VecEnv, n_episodes: int, seed: int, totals: Sequence[str] = (), at_end: Sequence[str] = ()
+) -> pd.DataFrame:
     """
     One episode for each of the seeds ``seed`` to ``seed + n_episodes - 1``.
 
@@ -28,21 +32,24 @@ def run_episodes(act: Act, env: VecEnv, n_episodes: int, seed: int, totals: Sequ
     :param n_episodes: at least 1
     :param seed: seed of the first episode
     :param totals: entries of ``info`` to sum over each episode
-    :return: columns ``seed``, ``return``, ``length`` and those of ``totals``; one row for each episode
+    :param at_end: entries of ``info`` to take at its last step
+    :return: columns ``seed``, ``return``, ``length``, those of ``totals``, and of ``at_end`` with " at the end"; one
+        row for each episode
     """
     frames = []
     with th.random.fork_rng(devices=[]):
         for first in range(0, n_episodes, env.num_envs):
             th.manual_seed(seed + first)
             env.seed(seed + first)
-            frames.append(_first_episodes(act, env, totals).assign(seed=seed + first + np.arange(env.num_envs)))
+            frames.append(_first_episodes(act, env, totals, at_end).assign(seed=seed + first + np.arange(env.num_envs)))
     episodes = pd.concat(frames, ignore_index=True).head(n_episodes)
-    return episodes[["seed", "return", "length", *totals]]
+    return episodes[["seed", "return", "length", *totals, *map(_AT_END.format, at_end)]]
 
 
-def _first_episodes(act: Act, env: VecEnv, totals: Sequence[str]) -> pd.DataFrame:
+def _first_episodes(act: Act, env: VecEnv, totals: Sequence[str], at_end: Sequence[str]) -> pd.DataFrame:
     """The first episode of each environment after a reset; those that are through go on, uncounted."""
     sums = {name: np.zeros(env.num_envs) for name in ("return", "length", *totals)}
+    ends = {name: np.zeros(env.num_envs) for name in at_end}
     running = np.ones(env.num_envs, dtype=bool)
     obs = env.reset()
     while running.any():
@@ -51,8 +58,11 @@ def _first_episodes(act: Act, env: VecEnv, totals: Sequence[str]) -> pd.DataFram
         sums["length"] += running
         for name in totals:
             sums[name] += np.array([info[name] for info in infos]) * running
+        for name, values in ends.items():
+            values[running] = np.array([info[name] for info in infos], dtype=float)[running]
         running &= ~dones
-    return pd.DataFrame(sums).astype({"length": int})
+    columns = sums | {_AT_END.format(name): values for name, values in ends.items()}
+    return pd.DataFrame(columns).astype({"length": int})
 
 
 def explored_episodes(

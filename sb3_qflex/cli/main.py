@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pkgutil import resolve_name
@@ -22,13 +23,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     :raises SystemExit: with 2 for a command line that cannot be read, with the reason (so 1) for what cannot be done
     """
     words = sys.argv[1:] if argv is None else argv
-    if list(words) == ["--version"]:
-        print(PROG, VERSION)
+    try:
+        code = _run(PROG, GROUPS, words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader, such as `head`, has what it wanted; without this the interpreter complains again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return _run(PROG, GROUPS, words)
 
 
 def _run(prog: str, groups: Groups, words: Sequence[str]) -> int:
+    if prog == PROG and list(words) == ["--version"]:
+        print(PROG, VERSION)
+        return 0
     parser = _parser(prog, groups)
     if not words:
         parser.error(f"which one? `{prog} --help` tells what each does")

@@ -47,6 +47,7 @@ GROUPS: Mapping[str, Mapping[str, Command | Family]] = {
     },
     "Compare and look": {
         "compare": _ours("train algorithms side by side: one figure, one table", "compare:main"),
+        "evaluate": _ours("return and success of trained models over many episodes", "evaluate:main"),
         "curve": _ours("draw one run's learning curve", "curve:main"),
         "watch": _ours("record episodes of a trained model as a video", "watch:main"),
         "run-report": _ours("one HTML page about a training run", "run_report:main"),

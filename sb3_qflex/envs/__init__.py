@@ -10,27 +10,32 @@ from sb3_qflex.common.lazy import lazy_names
 from sb3_qflex.envs.catalogue import CATALOGUE, register_envs
 
 if TYPE_CHECKING:
+    from sb3_qflex.envs.action_repeat import ActionRepeat, SuccessAtAnyStep
     from sb3_qflex.envs.planar_chain import PlanarChain
     from sb3_qflex.envs.planar_chain_vec import PlanarChainVecEnv
     from sb3_qflex.envs.wrappers import OverActuated, SigmoidExcitation, SparseReward
 
 __all__ = [
     "CATALOGUE",
+    "ActionRepeat",
     "OverActuated",
     "PlanarChain",
     "PlanarChainVecEnv",
     "SigmoidExcitation",
     "SparseReward",
+    "SuccessAtAnyStep",
     "register_envs",
 ]
 
 _HOME = {
+    "ActionRepeat": "sb3_qflex.envs.action_repeat",
     "OverActuated": "sb3_qflex.envs.wrappers",
     "PlanarChain": "sb3_qflex.envs.planar_chain",
     # Loaded on first use only: Stable-Baselines3's VecEnv brings torch with it.
     "PlanarChainVecEnv": "sb3_qflex.envs.planar_chain_vec",
     "SigmoidExcitation": "sb3_qflex.envs.wrappers",
     "SparseReward": "sb3_qflex.envs.wrappers",
+    "SuccessAtAnyStep": "sb3_qflex.envs.action_repeat",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOME, __all__)

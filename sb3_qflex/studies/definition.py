@@ -69,6 +69,7 @@ class Contender:
     :param regime: "paper" or "small" (our files), "zoo" (RL Zoo's), or a folder of YAML files
     :param entry: entry of the hyperparameter file, the task's by default
     :param hyperparameters: values that replace the entry's, and the task's
+    :param action_repeat: environment steps of each action; the budget counts those, not actions
     """
 
     label: str
@@ -77,6 +78,7 @@ class Contender:
     regime: str
     entry: str | None = None
     hyperparameters: dict[str, Any] = field(default_factory=dict)
+    action_repeat: int = 1
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def _task(name: Any, value: Any) -> Task:
 
 def _contender(label: Any, value: Any, shared: Mapping[str, Any]) -> Contender:
     optional = {"algo": _text, "seeds": _seeds, "regime": _text, "entry": _text, "hyperparameters": _mapping}
+    optional |= {"action_repeat": _positive}
     values = {} if value is None else _read(value, f"algorithms.{label}", {}, optional)
     return Contender(label=_text(label, "algorithms"), **{"algo": label, **shared, **values})
 

@@ -72,7 +72,7 @@ def _evaluations(run: RunFolder, record: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             **_identity(run),
-            "steps": found["timesteps"],
+            "steps": found["timesteps"] * run.plan.action_repeat,
             # Time of training alone: how often one looks is no property of the algorithm.
             "training seconds": notes["seconds"] - notes["evaluation seconds"],
             "episodes": found["results"].shape[1],
@@ -88,7 +88,10 @@ def _training(run: RunFolder, record: dict[str, Any]) -> pd.DataFrame:
     """Means over the episodes that ended in each part of the budget."""
     folder = run.path / record["zoo folder"]
     episodes = load_results(str(folder))
-    cuts = {steps: _episodes_in(monitors_before(folder, steps)) for steps in record.get("episodes cut at", [])}
+    cuts = {
+        steps: _episodes_in(monitors_before(folder, steps // run.plan.action_repeat))
+        for steps in record.get("episodes cut at", [])
+    }
     edges = np.linspace(0, run.plan.budget, BINS + 1)
     # The last vector step may pass the budget.
     part = np.clip(np.searchsorted(edges, steps_at_ends(episodes["l"].to_numpy(), cuts), side="left"), 1, BINS)

@@ -15,6 +15,7 @@ from sb3_qflex.zoo.compare import zoo_train_command
 from sb3_qflex.zoo.hyperparameters import REGIMES, our_file, zoo_folder
 
 _RECORDER = "sb3_qflex.studies.recorder.RunRecorder"
+_REPEAT = "sb3_qflex.envs.ActionRepeat"
 _CHECKPOINT = "sb3_qflex.studies.run_checkpoint.RunCheckpoint"
 
 
@@ -33,6 +34,7 @@ class Plan:
     :param evaluation: how it is evaluated
     :param hyperparameters: the whole entry for RL Zoo
     :param save_every: environment steps between models that are kept
+    :param action_repeat: environment steps of each action, of which SB3 counts one
     """
 
     task: str
@@ -45,6 +47,7 @@ class Plan:
     evaluation: Evaluation
     hyperparameters: Mapping[str, Any]
     save_every: int | None
+    action_repeat: int = 1
 
     @property
     def name(self) -> str:
@@ -58,7 +61,11 @@ class Plan:
 
     def settings(self) -> dict[str, Any]:
         """:return: everything that the outcome depends on, as JSON holds it"""
-        return json.loads(json.dumps(asdict(self)))
+        settings = json.loads(json.dumps(asdict(self)))
+        if self.action_repeat == 1:
+            # As of runs that were made before there was another.
+            del settings["action_repeat"]
+        return settings
 
     def kind_settings(self) -> dict[str, Any]:
         """:return: the settings that all runs of its kind share"""
@@ -70,13 +77,14 @@ class Plan:
         :param checkpoint_seconds: between two checkpoints
         :return: text of a YAML file for RL Zoo, the callbacks that measure and that take checkpoints included
         """
+        repeat = {"action_repeat": self.action_repeat} if self.action_repeat > 1 else {}
         ours = [
-            {_RECORDER: {"folder": str(folder)}},
+            {_RECORDER: {"folder": str(folder), **repeat}},
             {_CHECKPOINT: {"folder": str(folder), "every": checkpoint_seconds}},
         ]
         known = self.hyperparameters.get("callback") or []
         callbacks = [*ours, *(known if isinstance(known, list) else [known])]
-        entry = {**self.hyperparameters, "n_timesteps": self.budget, "callback": callbacks}
+        entry = {**self.hyperparameters, "n_timesteps": self._actions(self.budget), "callback": callbacks}
         return yaml.safe_dump({self.env: entry}, sort_keys=False)
 
     def command(self, folder: Path) -> list[str]:
@@ -84,11 +92,11 @@ class Plan:
         options: dict[str, Any] = {
             "--algo": self.algo,
             "--env": self.env,
-            "-n": self.budget,
+            "-n": self._actions(self.budget),
             "--seed": self.seed,
             "-f": folder / "zoo",
             "-conf": folder / "hyperparameters.yml",
-            "--eval-freq": self.evaluation.every,
+            "--eval-freq": self._actions(self.evaluation.every),
             "--eval-episodes": self.evaluation.episodes,
             "--n-eval-envs": self.evaluation.environments,
             "--num-threads": 1,
@@ -96,9 +104,12 @@ class Plan:
             "--device": "cpu",
         }
         if self.save_every is not None:
-            options["--save-freq"] = self.save_every
+            options["--save-freq"] = self._actions(self.save_every)
         arguments = [f"{key}:{value!r}" for key, value in self.env_kwargs.items()]
         return zoo_train_command(options) + (["--env-kwargs", *arguments] if arguments else [])
+
+    def _actions(self, steps: int) -> int:
+        return -(-steps // self.action_repeat)
 
 
 def differences(known: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
@@ -128,6 +139,7 @@ def plan_runs(study: Study) -> list[Plan]:
             evaluation=study.evaluation,
             hyperparameters=_hyperparameters(study, task, contender),
             save_every=study.save_every,
+            action_repeat=contender.action_repeat,
         )
         for task in study.tasks
         for contender in study.contenders
@@ -138,6 +150,10 @@ def plan_runs(study: Study) -> list[Plan]:
 
 def _hyperparameters(study: Study, task: Task, contender: Contender) -> dict[str, Any]:
     values = {**_entry(study, task, contender), **task.hyperparameters, **contender.hyperparameters}
+    if contender.action_repeat > 1:
+        known = values.get("env_wrapper") or []
+        repeat = {_REPEAT: {"repeat": contender.action_repeat}}
+        values["env_wrapper"] = [*(known if isinstance(known, list) else [known]), repeat]
     return {key: value for key, value in values.items() if value is not None}
 
 

@@ -25,11 +25,13 @@ class RunRecorder(BaseCallback):
     all environments began new episodes since theirs could not go on.
 
     :param folder: where the files go
+    :param action_repeat: environment steps of each action, of which SB3 counts one
     """
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str, action_repeat: int = 1):
         super().__init__()
         self._folder = Path(folder)
+        self._action_repeat = action_repeat
         self._stopwatch = Stopwatch()
         self._evaluations: list[dict[str, float]] = []
         self._cut_at: list[int] = []
@@ -57,7 +59,7 @@ class RunRecorder(BaseCallback):
             known = len(callback.evaluations_timesteps)
             goes_on = timed()
             if len(callback.evaluations_timesteps) > known:
-                note = {"steps": self.num_timesteps, "seconds": self._elapsed()}
+                note = {"steps": self._steps(), "seconds": self._elapsed()}
                 self._evaluations.append({**note, "evaluation seconds": self._stopwatch.seconds["evaluation"]})
             return goes_on
 
@@ -95,7 +97,10 @@ class RunRecorder(BaseCallback):
 
     def note_cut(self) -> None:
         """The episodes in progress are lost: all environments begin new ones."""
-        self._cut_at.append(self.model.num_timesteps)
+        self._cut_at.append(self._steps())
+
+    def _steps(self) -> int:
+        return self._action_repeat * self.model.num_timesteps
 
     def _elapsed(self) -> float:
         assert self._began is not None
@@ -103,7 +108,7 @@ class RunRecorder(BaseCallback):
 
     def _on_step(self) -> bool:
         if time.monotonic() - self._noted > _PAUSE:
-            write_json(self._folder / "progress.json", {"steps": self.num_timesteps, "seconds": self._elapsed()})
+            write_json(self._folder / "progress.json", {"steps": self._steps(), "seconds": self._elapsed()})
             self._noted = time.monotonic()
         return True
 
@@ -116,7 +121,7 @@ class RunRecorder(BaseCallback):
         timed = measured.pop("parts")
         parts = {part: timed.get(part, 0.0) for part in (*PARTS[:-1], "evaluation")}
         measured |= {
-            "steps": self.num_timesteps,
+            "steps": self._steps(),
             "environments": self.model.n_envs,
             "updates": int(getattr(self.model, "_n_updates", 0)),
             "time split": {**parts, "other": measured["training seconds"] - sum(parts.values())},

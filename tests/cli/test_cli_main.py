@@ -145,3 +145,13 @@ def test_exit_codes_of_a_process(tmp_path: Path) -> None:
         assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
     assert done.stdout == ""
     assert process(*module, "curve", str(tmp_path)).stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["--version"], ["envs", "list"]])
+def test_a_reader_that_leaves_is_no_error(words: list[str]) -> None:
+    command_line = [sys.executable, "-m", "sb3_qflex", *words]
+    with subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0

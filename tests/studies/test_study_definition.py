@@ -120,3 +120,17 @@ def test_regimes(tmp_path: Path) -> None:
     assert own.hyperparameters == {"policy": "MlpPolicy", "gamma": 0.5, "n_envs": 2}
     # RL Zoo has no entry for the chain: its default.
     assert zoo.hyperparameters == {"n_timesteps": 1e6, "policy": "MlpPolicy", "n_envs": 2, "learning_rate": 0.01}
+
+
+def test_an_action_repeat_leaves_the_budget_in_environment_steps(tmp_path: Path) -> None:
+    text = STUDY.replace("algo: crossq", "algo: crossq, action_repeat: 3")
+    repeated = next(run for run in plan_runs(study_file(tmp_path, text)) if run.algo == "crossq")
+    command = repeated.command(tmp_path)
+    assert repeated.budget == 100 and repeated.settings()["action_repeat"] == 3
+    assert [command[command.index(option) + 1] for option in ("-n", "--eval-freq")] == ["34", "17"]
+    (entry,) = yaml.safe_load(repeated.hyperparameter_file(tmp_path, 1)).values()
+    assert entry["env_wrapper"][-1] == {"sb3_qflex.envs.ActionRepeat": {"repeat": 3}}
+    assert entry["n_timesteps"] == 34
+    # Runs that were made before there was such a thing are those of no repeat.
+    (plain, *_) = plan_runs(study_file(tmp_path))
+    assert "action_repeat" not in plain.settings()

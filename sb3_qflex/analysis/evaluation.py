@@ -1,0 +1,93 @@
+"""How well a policy does its task: return, and success at the last step of an episode and at any."""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
+
+from sb3_qflex.analysis.acting import Act
+from sb3_qflex.analysis.episodes import run_episodes
+from sb3_qflex.envs.action_repeat import SUCCESS
+
+
+@dataclass(frozen=True)
+class Share:
+    """
+    Of how many episodes something held.
+
+    :param count: of those
+    :param episodes: of all
+    """
+
+    count: int
+    episodes: int
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """
+        Wilson's interval of the share, which holds for few episodes and for shares of 0 and 1 too.
+
+        :param level: confidence, between 0 and 1
+        :return: its ends, in [0, 1]
+        """
+        z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
+        share, n = self.count / self.episodes, self.episodes
+        centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+        half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+    def __str__(self) -> str:
+        low, high = self.interval()
+        return f"{self.count / self.episodes:.2f} [{low:.2f}, {high:.2f}]"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """
+    :param returns: of the episodes, (episodes,)
+    :param lengths: their steps, (episodes,)
+    :param at_end: successes at the last step; None for a task that tells of none
+    :param at_any_step: successes at any step; None for a task that tells of none
+    """
+
+    returns: np.ndarray
+    lengths: np.ndarray
+    at_end: Share | None
+    at_any_step: Share | None
+
+    def rows(self) -> dict[str, str]:
+        """What there is to say, by its name, as text."""
+        rows = {
+            "episodes": str(len(self.returns)),
+            "return": f"{self.returns.mean():.4g} (standard deviation {self.returns.std():.3g})",
+            "length": f"{self.lengths.mean():.4g}",
+        }
+        if self.at_end is not None:
+            rows |= {"success at the last step": str(self.at_end), "success at any step": str(self.at_any_step)}
+        return rows
+
+
+def evaluate(act: Act, env: VecEnv, episodes: int, seed: int) -> Evaluation:
+    """
+    Play episodes with the seeds ``seed`` to ``seed + episodes - 1``, see :func:`run_episodes`.
+
+    :param act: how to act
+    :param env: environments with a time limit; the task's success is the first of ``solved`` and ``is_success`` that
+        their ``info`` has
+    :param episodes: at least 1
+    :param seed: seed of the first episode
+    """
+    key = _success_key(env)
+    played = run_episodes(act, env, episodes, seed, totals=[key] if key else [], at_end=[key] if key else [])
+    at_end = at_any_step = None
+    if key is not None:
+        at_end = Share(int(played[f"{key} at the end"].sum()), episodes)
+        at_any_step = Share(int((played[key] > 0).sum()), episodes)
+    return Evaluation(played["return"].to_numpy(), played["length"].to_numpy(), at_end, at_any_step)
+
+
+def _success_key(env: VecEnv) -> str | None:
+    env.reset()
+    (info, *_) = env.step(np.stack([env.action_space.sample() for _ in range(env.num_envs)]))[3]
+    return next((key for key in SUCCESS if key in info), None)
