@@ -145,3 +145,14 @@ def test_a_column_without_variance_has_a_finite_gradient() -> None:
         gradients.append(leaf.grad)
     assert th.isfinite(gradients[0]).all()
     assert th.isnan(gradients[1][:, 1]).any()
+
+
+def test_a_device_that_cannot_be_read_gets_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = [*batches(14), th.full((16, 3), float("nan"), dtype=th.double), *batches(2, seed=1)]
+    host, device = BatchRenorm(3).double(), BatchRenorm(3).double()
+    expected = [train_on(host, [x]) for x in data]
+    monkeypatch.setattr(BatchRenorm, "_counts_on_host", lambda self: False)
+    for x, y in zip(data, expected, strict=True):
+        th.testing.assert_close(train_on(device, [x]), y, equal_nan=True)
+    th.testing.assert_close(dict(device.named_buffers()), dict(host.named_buffers()))
+    assert int(host.steps) == 16
