@@ -13,15 +13,27 @@ if TYPE_CHECKING:
     from sb3_qflex.analysis.callback import DiagnosticsCallback
     from sb3_qflex.checkpoint.callback import TrainingCheckpoint
     from sb3_qflex.checkpoint.errors import CheckpointError
+    from sb3_qflex.maxinfo.maxinfo import MaxInfoCrossQ, MaxInfoSAC
     from sb3_qflex.qflex.policies import QFlexPolicy
     from sb3_qflex.qflex.qflex import QFlex
 
 
-__all__ = ["CheckpointError", "DiagnosticsCallback", "QFlex", "QFlexPolicy", "TrainingCheckpoint", "__version__"]
+__all__ = [
+    "CheckpointError",
+    "DiagnosticsCallback",
+    "MaxInfoCrossQ",
+    "MaxInfoSAC",
+    "QFlex",
+    "QFlexPolicy",
+    "TrainingCheckpoint",
+    "__version__",
+]
 
 _HOME = {
     "CheckpointError": "sb3_qflex.checkpoint.errors",
     "DiagnosticsCallback": "sb3_qflex.analysis.callback",
+    "MaxInfoCrossQ": "sb3_qflex.maxinfo.maxinfo",
+    "MaxInfoSAC": "sb3_qflex.maxinfo.maxinfo",
     "QFlex": "sb3_qflex.qflex.qflex",
     "QFlexPolicy": "sb3_qflex.qflex.policies",
     "TrainingCheckpoint": "sb3_qflex.checkpoint.callback",

@@ -19,7 +19,7 @@ class EntropyRegularised(OffPolicyBase):
     """
 
     ent_coef: str | float = options.option(
-        lambda _, name, value: validation.check_ent_coef(value), lambda model, _: model._setup_temperature()
+        lambda _, name, value: validation.check_coefficient(name, value), lambda model, _: model._setup_temperature()
     )
     target_entropy: str | float = options.option(
         lambda _, name, value: None if value == "auto" else validation.check_number(name, value, minimum=-math.inf),
@@ -40,7 +40,7 @@ class EntropyRegularised(OffPolicyBase):
     def _setup_temperature(self) -> None:
         self.log_ent_coef = self.ent_coef_optimizer = None
         if isinstance(self.ent_coef, str):
-            initial = float(self.ent_coef.partition("_")[2] or 1.0)
+            initial = validation.initial_coefficient(self.ent_coef)
             start = th.full((1,), initial, dtype=th.float32, device=self.device).log()
             self.log_ent_coef = start.requires_grad_(True)
             self.ent_coef_optimizer = th.optim.Adam([self.log_ent_coef], lr=self.lr_schedule(1))

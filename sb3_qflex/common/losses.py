@@ -28,7 +28,7 @@ def bellman_target(
     :param dones: 1 on true termination, 0 otherwise (time limits bootstrap), shape (B,).
     :param discounts: gamma, or gamma^n of each sample, shape (B,).
     :param next_q_values: Q_i(s', a') of the joint pass, shape (n_critics, B).
-    :param next_entropy: -alpha log pi0(a'|s'), shape (B,); None without an entropy term.
+    :param next_entropy: What is added to that minimum, such as -alpha log pi0(a'|s'), shape (B,); None for nothing.
     :return: Shape (B,), detached.
     """
     next_value = smallest(next_q_values)

@@ -11,6 +11,7 @@ from stable_baselines3.common.policies import BaseModel, BasePolicy
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
 from stable_baselines3.common.type_aliases import PyTorchObs
+from stable_baselines3.common.utils import polyak_update
 from torch import nn
 from torch.distributions import Normal
 
@@ -32,6 +33,19 @@ def init_linear(module: nn.Module) -> None:
         std = 1.0 / math.sqrt(module.in_features)
         nn.init.trunc_normal_(module.weight, std=std, a=-2.0 * std, b=2.0 * std)
         nn.init.zeros_(module.bias)
+
+
+def follow(slow: nn.Module, network: nn.Module, tau: float) -> None:
+    """
+    Move a slow copy towards its network; statistics of layers are copied.
+
+    :param slow: The copy.
+    :param network: What it is a copy of.
+    :param tau: In [0, 1].
+    """
+    polyak_update(network.parameters(), slow.parameters(), tau)
+    for buffer, copy in zip(network.buffers(), slow.buffers(), strict=True):
+        copy.copy_(buffer)
 
 
 class RenormMLP(nn.Sequential):

@@ -336,8 +336,13 @@ class OffPolicyBase(CollectingAlgorithm):
         """
         kwargs = without_sde(f"{cls.__name__}.load", kwargs)
         check_keywords(f"{cls.__name__}.load", kwargs, cls, but=("policy", "_init_setup_model"))
-        with opened_model(path, cls.__name__, cls.optimizers) as file:
+        with opened_model(path, cls.__name__, cls.file_parts()) as file:
             return super().load(file, env, device, custom_objects, print_system_info, force_reset, **kwargs)
+
+    @classmethod
+    def file_parts(cls) -> tuple[str, ...]:
+        """States that each saved file has beside the policy's, by which :meth:`load` knows the algorithm's files."""
+        return cls.optimizers
 
     def _excluded_save_params(self) -> list[str]:
         own = ["_guard", "_training_log", "_q_bound", options.IN_USE]

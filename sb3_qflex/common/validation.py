@@ -100,21 +100,30 @@ def check_batch_norm(momentum: Any, eps: Any, warmup_steps: Any) -> None:
     check_count("renorm_warmup_steps", warmup_steps, minimum=0)
 
 
-def check_ent_coef(ent_coef: Any) -> None:
+def check_coefficient(name: str, value: Any) -> None:
     """
-    :param ent_coef: A number of at least 0, "auto", or "auto_x" with a positive x.
+    :param name: Name of the option.
+    :param value: A number of at least 0, "auto", or "auto_x" with a positive x.
     :raises ValueError: For anything else.
     """
-    if not isinstance(ent_coef, str):
-        check_number("ent_coef", ent_coef)
+    if not isinstance(value, str):
+        check_number(name, value)
         return
-    prefix, _, initial = ent_coef.partition("_")
+    prefix, _, initial = value.partition("_")
     try:
-        valid = prefix == "auto" and (ent_coef == "auto" or 0.0 < float(initial) < math.inf)
+        valid = prefix == "auto" and (value == "auto" or 0.0 < float(initial) < math.inf)
     except ValueError:
         valid = False
     if not valid:
-        raise ValueError(f"ent_coef must be a number >= 0, 'auto' or 'auto_x' with x > 0, not {ent_coef!r}.")
+        raise ValueError(f"{name} must be a number >= 0, 'auto' or 'auto_x' with x > 0, not {value!r}.")
+
+
+def initial_coefficient(value: str | float) -> float:
+    """
+    :param value: What :func:`check_coefficient` let pass.
+    :return: The number, or that which learning starts from.
+    """
+    return float(value.partition("_")[2] or 1.0) if isinstance(value, str) else float(value)
 
 
 def check_train_freq(train_freq: Any, n_envs: int) -> None:

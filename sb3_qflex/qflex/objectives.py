@@ -8,12 +8,18 @@ from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSample
 
 from sb3_qflex.common import losses
 from sb3_qflex.common.policies import train_mode
+from sb3_qflex.common.type_aliases import Bonus
 from sb3_qflex.qflex.flow import straight_path
 from sb3_qflex.qflex.policies import QFlexPolicy
 
 
 def critic_objective(
-    policy: QFlexPolicy, batch: ReplayBufferSamples, gamma: float, bootstrap: str, ent_coef: th.Tensor | None
+    policy: QFlexPolicy,
+    batch: ReplayBufferSamples,
+    gamma: float,
+    bootstrap: str,
+    ent_coef: th.Tensor | None,
+    bonus: Bonus | None = None,
 ) -> th.Tensor:
     """
     Step 1: one joint pass of (s, a) and (s', a') through each critic, so that both halves share batch statistics.
@@ -23,30 +29,32 @@ def critic_objective(
     :param gamma: Discount of one-step samples.
     :param bootstrap: Whether a' is a "source" sample, or that sample carried by the "flow".
     :param ent_coef: alpha; None without an entropy term.
+    :param bonus: Added to min_i Q_i(s', a').
     :return: The critics' loss.
     """
-    next_entropy = None
+    beside_q = None
     with th.no_grad():
         if ent_coef is None:
             next_actions = policy.source(batch.next_observations)
         else:
             next_actions, log_prob = policy.actor.action_log_prob(batch.next_observations)
-            next_entropy = -ent_coef * log_prob
+            beside_q = -ent_coef * log_prob
         if bootstrap == "flow":
             next_actions = policy.flow(batch.next_observations, next_actions).clamp(-1.0, 1.0)
+        if bonus is not None:
+            joined = bonus(batch.next_observations, next_actions)
+            beside_q = joined if beside_q is None else beside_q + joined
     with train_mode(policy.critic):
         features = policy.critic.encode(_concatenate(batch.observations, batch.next_observations))
         joint = policy.critic.q_values(features, th.cat([batch.actions, next_actions]))
     q_values, next_q_values = joint.chunk(2, dim=1)
     discounts = gamma if batch.discounts is None else batch.discounts.flatten()
-    target = losses.bellman_target(
-        batch.rewards.flatten(), batch.dones.flatten(), discounts, next_q_values, next_entropy
-    )
+    target = losses.bellman_target(batch.rewards.flatten(), batch.dones.flatten(), discounts, next_q_values, beside_q)
     return losses.critic_loss(q_values, target)
 
 
 def source_objective(
-    policy: QFlexPolicy, observations: PyTorchObs, ent_coef: th.Tensor | None
+    policy: QFlexPolicy, observations: PyTorchObs, ent_coef: th.Tensor | None, bonus: Bonus | None = None
 ) -> tuple[th.Tensor, th.Tensor | None]:
     """
     Step 2: source actions towards a larger minimum of the critics.
@@ -54,6 +62,7 @@ def source_objective(
     :param policy: The policy.
     :param observations: s.
     :param ent_coef: alpha; None without an entropy term.
+    :param bonus: Added to min_i Q_i(s, a(0)).
     :return: The source policy's loss, and the log-probabilities (B,) where there is an entropy term.
     """
     log_prob = None
@@ -62,7 +71,10 @@ def source_objective(
             actions = policy.actor(observations)
         else:
             actions, log_prob = policy.actor.action_log_prob(observations)
-    return losses.source_loss(policy.min_q(observations, actions), ent_coef, log_prob), log_prob
+    value = policy.min_q(observations, actions)
+    if bonus is not None:
+        value = value + bonus(observations, actions)
+    return losses.source_loss(value, ent_coef, log_prob), log_prob
 
 
 def field_objective(policy: QFlexPolicy, next_observations: PyTorchObs) -> th.Tensor:

@@ -14,6 +14,7 @@ from sb3_qflex.common import options
 from sb3_qflex.common.entropy import EntropyRegularised
 from sb3_qflex.common.keywords import check_keywords, without_sde
 from sb3_qflex.common.networks import Critics, SourceActor
+from sb3_qflex.common.type_aliases import Bonus
 from sb3_qflex.qflex.metrics import flow_diagnostics
 from sb3_qflex.qflex.networks import VelocityField
 from sb3_qflex.qflex.objectives import critic_objective, field_objective, source_objective
@@ -141,7 +142,8 @@ class QFlex(EntropyRegularised, Algorithm):
         divergence_factor: float | None = 100.0,
         **unknown: Never,
     ):
-        check_keywords("QFlex", without_sde("QFlex", unknown), QFlex)
+        name = type(self).__name__
+        check_keywords(name, without_sde(name, unknown), type(self))
         super().__init__(
             policy,
             env,
@@ -190,16 +192,25 @@ class QFlex(EntropyRegularised, Algorithm):
         :param batch: Transitions.
         """
         ent_coef = self.temperature()
-        critic_loss = critic_objective(self.policy, batch, self.gamma, self.bootstrap, ent_coef)
+        bonus = self.bonus(batch.observations)
+        critic_loss = critic_objective(self.policy, batch, self.gamma, self.bootstrap, ent_coef, bonus)
         self.minimise(self.critic.optimizer, critic_loss, "critic")
         if self._n_updates % self.policy_delay != 0:
             return
-        source_loss, log_prob = source_objective(self.policy, batch.observations, ent_coef)
+        source_loss, log_prob = source_objective(self.policy, batch.observations, ent_coef, bonus)
         self.minimise(self.actor.optimizer, source_loss, "actor")
         self.check_divergence(source_loss, batch.rewards, ent_coef)
         self.update_temperature(ent_coef, log_prob)
         if self.exploration == "flow" or self.bootstrap == "flow":
             self.minimise(self.field.optimizer, field_objective(self.policy, batch.next_observations), "flow")
+
+    def bonus(self, observations: PyTorchObs) -> Bonus | None:
+        """
+        What joins Q in this update, in the critics' target and in the source policy's loss; None for nothing.
+
+        :param observations: s of the batch.
+        """
+        return None
 
     def diagnostics(self, observations: PyTorchObs) -> dict[str, float]:
         """

@@ -1,16 +1,12 @@
 """The objectives of a gradient step of SAC, as pure functions of networks and a batch; each trains one network."""
 
-from collections.abc import Callable
-
 import torch as th
 from stable_baselines3.common.policies import ContinuousCritic
 from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples
 from stable_baselines3.sac.policies import Actor
 
 from sb3_qflex.common import losses
-
-#: (s, a) -> (B,): what is added to min_i Q_i(s, a) in the target and in the actor's loss, differentiable by a.
-Bonus = Callable[[PyTorchObs, th.Tensor], th.Tensor]
+from sb3_qflex.common.type_aliases import Bonus
 
 
 def min_q(critic: ContinuousCritic, observations: PyTorchObs, actions: th.Tensor, bonus: Bonus | None) -> th.Tensor:
@@ -20,7 +16,7 @@ def min_q(critic: ContinuousCritic, observations: PyTorchObs, actions: th.Tensor
     :param critic: The critics.
     :param observations: s.
     :param actions: a, shape (B, |A|).
-    :param bonus: See :data:`Bonus`.
+    :param bonus: What is added to min_i Q_i(s, a), if anything.
     :return: Shape (B,).
     """
     value = losses.smallest(q_values(critic, observations, actions))

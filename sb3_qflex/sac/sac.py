@@ -6,16 +6,17 @@ import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
-from stable_baselines3.common.type_aliases import GymEnv, ReplayBufferSamples, Schedule
-from stable_baselines3.common.utils import polyak_update
+from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs, ReplayBufferSamples, Schedule
 from stable_baselines3.sac.policies import Actor
 
 from sb3_qflex.algorithm import Algorithm
 from sb3_qflex.common import options
 from sb3_qflex.common.entropy import EntropyRegularised
 from sb3_qflex.common.keywords import check_keywords, without_sde
+from sb3_qflex.common.networks import follow
 from sb3_qflex.common.policies import train_mode
-from sb3_qflex.sac.objectives import Bonus, actor_objective, bellman_target, critic_objective
+from sb3_qflex.common.type_aliases import Bonus
+from sb3_qflex.sac.objectives import actor_objective, bellman_target, critic_objective
 from sb3_qflex.sac.policies import MlpPolicy, MultiInputPolicy, SACPolicy
 
 
@@ -178,7 +179,7 @@ class SAC(EntropyRegularised, Algorithm):
         if (self._n_updates - 1) % self.target_update_interval == 0:
             self.update_targets()
 
-    def bonus(self, observations: Any, actions: th.Tensor) -> Bonus | None:
+    def bonus(self, observations: PyTorchObs, actions: th.Tensor) -> Bonus | None:
         """
         What joins Q in this update, in the target and in the actor's loss; None for nothing.
 
@@ -191,6 +192,4 @@ class SAC(EntropyRegularised, Algorithm):
 
     def update_targets(self) -> None:
         """Move the target critics towards the critics; statistics of their layers are copied."""
-        polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
-        for buffer, target in zip(self.critic.buffers(), self.critic_target.buffers(), strict=True):
-            target.copy_(buffer)
+        follow(self.critic_target, self.critic, self.tau)

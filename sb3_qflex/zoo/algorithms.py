@@ -50,7 +50,11 @@ class ZooAlgorithm:
 
 
 #: By RL Zoo's name, as in ``--algo``.
-ALGORITHMS = {"qflex": ZooAlgorithm("sb3_qflex.qflex.qflex:QFlex", f"{_TUNING}:sample_qflex_params")}
+ALGORITHMS = {
+    "qflex": ZooAlgorithm("sb3_qflex.qflex.qflex:QFlex", f"{_TUNING}:sample_qflex_params"),
+    "maxinfo_crossq": ZooAlgorithm("sb3_qflex.maxinfo.maxinfo:MaxInfoCrossQ", f"{_TUNING}_maxinfo:sample_crossq"),
+    "maxinfo_sac": ZooAlgorithm("sb3_qflex.maxinfo.maxinfo:MaxInfoSAC", f"{_TUNING}_maxinfo:sample_sac"),
+}
 #: Tuning spaces for algorithms of others that RL Zoo has none for; whatever it has or gets itself comes first.
 TUNING_OF_OTHERS = {"crossq": ZooAlgorithm("sb3_contrib:CrossQ", f"{_TUNING}:sample_crossq_params")}
 #: What ``compare`` trains unless told otherwise.
