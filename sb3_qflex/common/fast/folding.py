@@ -269,14 +269,27 @@ def _through_relu(delta: th.Tensor, activation: th.Tensor) -> th.Tensor:
 Backward = Callable[[Sequence[FoldedMLP], list[list[th.Tensor]], th.Tensor], th.Tensor]
 
 
+#: Into so many parts a batch is divided at most when it is shared out among the critics.
+_SHARES = 16
+
+
 def _backward_by_rows(critics: Sequence[FoldedMLP], activations: list[list[th.Tensor]], chosen: th.Tensor) -> th.Tensor:
     """Each critic goes backward for the samples where it is the smallest, (B, |A|)."""
-    gradient = critics[0].input_weight.new_empty(chosen.shape[0], critics[0].input_weight.shape[1])
-    for i, critic in enumerate(critics):
-        rows = (chosen == i).nonzero().squeeze(1)
-        if rows.numel() > 0:
-            rows_gradient = _backward(critic, [activation.index_select(0, rows) for activation in activations[i]])
-            gradient.index_copy_(0, rows, rows_gradient.expand(len(rows), -1))
+    batch_size, part = len(chosen), -(-len(chosen) // _SHARES)
+    gradient = critics[0].input_weight.new_empty(batch_size, critics[0].input_weight.shape[1])
+    # The samples by their critics.
+    order, start = chosen.argsort(stable=True), 0
+    for i, count in enumerate(th.bincount(chosen, minlength=len(critics)).tolist()):
+        if count > 0:
+            # Some rows more than its own, so that there are few sizes: oneDNN makes a kernel for each, in the time of
+            # several products.
+            size = min(-(-count // part) * part, batch_size)
+            first = min(start, batch_size - size)
+            rows = order[first : first + size]
+            by_rows = _backward(critics[i], [activation.index_select(0, rows) for activation in activations[i]])
+            own = slice(start - first, start - first + count)
+            gradient.index_copy_(0, rows[own], by_rows.expand(size, -1)[own])
+        start += count
     return gradient
 
 
