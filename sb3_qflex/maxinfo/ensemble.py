@@ -73,7 +73,7 @@ class RunningNormalizer(nn.Module):
         """
         Take in a batch; one with a number that is not finite leaves everything as it was.
 
-        :param values: Shape (B, *shape).
+        :param values: Shape (B, ...) with the shape of one value.
         """
         n = len(values)
         total = self.count + n
@@ -88,7 +88,7 @@ class RunningNormalizer(nn.Module):
 
     def forward(self, values: th.Tensor) -> th.Tensor:
         """
-        :param values: Shape (B, *shape).
+        :param values: Shape (B, ...) with the shape of one value.
         :return: (values - mean) / std.
         """
         return (values - self.mean) / self.var.sqrt().clamp(min=self.floor)
