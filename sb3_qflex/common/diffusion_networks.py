@@ -95,7 +95,15 @@ class Temperature(nn.Module):
 
     def __init__(self, initial: float):
         super().__init__()
-        self.log_alpha = nn.Parameter(th.tensor(math.log(initial), dtype=th.float32))
+        self.log_alpha = nn.Parameter(th.zeros((), dtype=th.float32))
+        self.restart(initial)
+
+    @th.no_grad()
+    def restart(self, initial: float) -> None:
+        """
+        :param initial: alpha from now on, positive.
+        """
+        self.log_alpha.fill_(math.log(initial))
 
     def alpha(self) -> th.Tensor:
         """alpha, a scalar constant."""

@@ -1,0 +1,1 @@
+"""Diffusion Policy Mirror Descent (DPMD)."""

@@ -1,0 +1,1 @@
+"""Soft Diffusion Actor-Critic (SDAC)."""

@@ -1,0 +1,92 @@
+"""SDAC's policy: a noise predictor, critics, slow copies of both, and the temperature."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.type_aliases import Schedule
+
+from sb3_qflex.common import options, validation
+from sb3_qflex.common.diffusion_networks import NoisePredictor, Temperature
+from sb3_qflex.common.diffusion_policy import DiffusionPolicyBase
+from sb3_qflex.export.diffusion_head import DiffusionHead
+from sb3_qflex.export.policy_file import ShareablePolicy
+
+
+class SDACPolicy(DiffusionPolicyBase, ShareablePolicy):
+    """
+    Policy class (noise predictor, critics and temperature) for SDAC and DPMD.
+
+    The slow copy of the noise predictor acts, and the online critics choose among its particles.
+
+    :param observation_space: Observation space: no images.
+    :param action_space: A bounded Box of floats.
+    :param lr_schedule: Learning rate schedule (could be constant).
+    :param noise_scale: Executed actions have normal noise of this many times alpha on top; at least 0.
+    :param init_alpha: alpha at first, positive. Assigning it starts alpha anew.
+    :param arguments: Of :class:`~sb3_qflex.common.diffusion_policy.DiffusionPolicyBase`.
+    """
+
+    file_arguments: ClassVar[Mapping[str, tuple[type, ...]]] = {
+        "normalize_images": (bool,),
+        "net_arch": (list, dict, type(None)),
+        "n_critics": (int,),
+        "diffusion_steps": (int,),
+        "beta_schedule": (str,),
+        "beta_scale": (float, int),
+        "n_particles": (int,),
+        "noise_scale": (float, int),
+        "init_alpha": (float, int),
+    }
+    network_counts = ("n_critics",)
+    followed = ("critic", "actor")
+
+    actor_target: NoisePredictor
+    temperature: Temperature
+
+    noise_scale: float = options.number()
+    init_alpha: float = options.option(
+        lambda _, name, value: validation.check_number(name, value, above=True),
+        lambda policy, _: policy.temperature.restart(policy.init_alpha),
+    )
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Box,
+        lr_schedule: Schedule,
+        *,
+        noise_scale: float = 0.1,
+        init_alpha: float = 5.0,
+        **arguments: Any,
+    ):
+        super().__init__(observation_space, action_space, lr_schedule, **arguments)
+        self.noise_scale = noise_scale
+        self.init_alpha = init_alpha
+        options.check_options(self)
+        self.temperature = Temperature(init_alpha)
+        # Its learning rate comes from the algorithm, which alone steps it.
+        self.temperature.optimizer = th.optim.Adam(self.temperature.parameters())
+
+    def exploration_std(self) -> th.Tensor:
+        """noise_scale alpha, a scalar."""
+        return self.noise_scale * self.temperature.alpha()
+
+    def exported_head(self, takes_noise: bool = False) -> DiffusionHead:
+        """
+        The chains unrolled from the policy's fixed noise, and the best of N.
+
+        :param takes_noise: Refused.
+        :raises UnsupportedError: With noise, and for networks without exported form.
+        """
+        return DiffusionHead(self, takes_noise)
+
+
+MlpPolicy = SDACPolicy
+
+
+class MultiInputPolicy(SDACPolicy):
+    """:class:`SDACPolicy` under SB3's name for Dict observations."""
+
+    file_arguments = SDACPolicy.file_arguments
