@@ -31,7 +31,7 @@ _SMALLEST_VARIANCE = 1e-12
 class _LatticeNoise(Distribution):
     """What both forms do with a :class:`LatticeGaussian`, and with the tanh behind it where there is one."""
 
-    distribution: LatticeGaussian
+    distribution: Any  # a LatticeGaussian, which SB3's classes do not expect
     bijector: TanhBijector | None
     #: The last actions before the tanh, from which their log-probabilities come without its inverse.
     gaussian_actions: th.Tensor
@@ -67,15 +67,23 @@ class _LatticeNoise(Distribution):
         return self.distribution.entropy() if self.bijector is None else None
 
     def actions_from_params(self, *parameters: Any, deterministic: bool = False, **more: Any) -> th.Tensor:
-        self.proba_distribution(*parameters, **more)
-        return self.get_actions(deterministic=deterministic)
+        actions = self.proba_distribution(*parameters, **more).get_actions(deterministic=deterministic)
+        self.detach()
+        return actions
 
     def log_prob_from_params(self, *parameters: Any, **more: Any) -> tuple[th.Tensor, th.Tensor]:
-        actions = self.actions_from_params(*parameters, **more)
-        return actions, self.log_prob(actions, self.gaussian_actions)
+        actions = self.proba_distribution(*parameters, **more).sample()
+        log_prob = self.log_prob(actions, self.gaussian_actions)
+        self.detach()
+        return actions, log_prob
+
+    def detach(self) -> None:
+        """Keep the last distribution without its graph and its factorisation, which would stay in memory."""
+        self.distribution = self.distribution.detach()
+        self.gaussian_actions = self.gaussian_actions.detach()
 
 
-class LatticeDistribution(_LatticeNoise, DiagGaussianDistribution):  # type: ignore[misc]
+class LatticeDistribution(_LatticeNoise, DiagGaussianDistribution):
     """
     Plain Lattice: Sigma = W diag(std_x^2) W^T + diag(std_a^2), with std = exp(l) exp(log_std_init).
 
@@ -112,7 +120,7 @@ class LatticeDistribution(_LatticeNoise, DiagGaussianDistribution):  # type: ign
         std = (log_std + self.log_std_init).exp()
         action_std, latent_std = std.split([self.action_dim, weight.shape[1]], dim=-1)
         action_std = (action_std.square() + self.epsilon).sqrt()
-        self.distribution = LatticeGaussian(mean_actions, weight, latent_std, action_std)  # type: ignore[assignment]
+        self.distribution = LatticeGaussian(mean_actions, weight, latent_std, action_std)
         return self
 
 
@@ -138,7 +146,7 @@ class Exploration(NamedTuple):
     offsets: th.Tensor
 
 
-class LatticeStateDependentDistribution(_LatticeNoise, StateDependentNoiseDistribution):  # type: ignore[misc]
+class LatticeStateDependentDistribution(_LatticeNoise, StateDependentNoiseDistribution):
     """
     State-dependent Lattice: a = W (x + alpha P_x^T x) + b + P_a^T x, with P_x ~ N(0, S_x^2) and P_a ~ N(0, S_a^2).
 
@@ -229,13 +237,17 @@ class LatticeStateDependentDistribution(_LatticeNoise, StateDependentNoiseDistri
         self.std = self.get_std(log_std)
         variances = self._latent_sde.square() @ self.std.square()
         latent_variance, action_variance = variances.split([weight.shape[1], self.action_dim], dim=1)
-        self.distribution = LatticeGaussian(  # type: ignore[assignment]
+        self.distribution = LatticeGaussian(
             mean_actions,
             weight,
             self.lattice_alpha * latent_variance.clamp_min(_SMALLEST_VARIANCE).sqrt(),
             (action_variance + self.regular_std**2).sqrt(),
         )
         return self
+
+    def detach(self) -> None:
+        super().detach()
+        self._latent_sde, self.weight, self.std = self._latent_sde.detach(), self.weight.detach(), self.std.detach()
 
     # --- Noise that is held ---
 

@@ -24,6 +24,13 @@ class LatticeGaussian:
         self.latent_std = latent_std
         self.action_std = action_std
 
+    def detach(self) -> "LatticeGaussian":
+        """The same without a graph."""
+        return LatticeGaussian(*(part.detach() for part in self._parts()))
+
+    def _parts(self) -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]:
+        return self.mean, self.weight, self.latent_std, self.action_std
+
     def rsample(self) -> th.Tensor:
         """A reparameterised sample, shape (B, d); exact without any factorisation."""
         latent_noise = self.latent_std * self.mean.new_empty(len(self.mean), self.weight.shape[1]).normal_()
@@ -53,8 +60,7 @@ class LatticeGaussian:
             return self._density()
         except th.linalg.LinAlgError:
             # Latent and action noise can differ by more than float32 resolves.
-            parts = (self.mean, self.weight, self.latent_std, self.action_std)
-            return LatticeGaussian(*(part.double() for part in parts))._density()
+            return LatticeGaussian(*(part.double() for part in self._parts()))._density()
 
     def _density(self) -> Distribution:
         n_actions, n_latents = self.weight.shape
