@@ -50,8 +50,16 @@ class LatticeGaussian:
     @property
     def covariance(self) -> th.Tensor:
         """Sigma, shape (B, d, d) or (d, d)."""
-        factor = self.weight * self.latent_std.unsqueeze(-2)
-        return factor @ factor.mT + th.diag_embed(self.action_std.square())
+        n_actions = len(self.weight)
+        if self.latent_std.dim() == 2 and len(self.latent_std) >= n_actions:
+            # W is shared: one product for all rows, of n outer products that are fewer numbers than B factors.
+            columns = self.weight.t()
+            outer = (columns.unsqueeze(2) * columns.unsqueeze(1)).flatten(1)
+            latent_part = (self.latent_std.square() @ outer).unflatten(1, (n_actions, n_actions))
+        else:
+            factor = self.weight * self.latent_std.unsqueeze(-2)
+            latent_part = factor @ factor.mT
+        return latent_part + th.diag_embed(self.action_std.square())
 
     @cached_property
     def density(self) -> Distribution:

@@ -123,6 +123,16 @@ def test_the_form_of_low_rank_is_used_below_d_and_is_the_same(d: int, n: int, fo
     th.testing.assert_close(made.entropy().double(), full.entropy(), atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [2, 5])
+def test_covariances_of_few_and_of_many_rows(rows: int) -> None:
+    th.manual_seed(0)
+    weight, latent_std, action_std = th.randn(4, 6), th.rand(rows, 6), th.rand(rows, 4)
+    expected = th.stack(
+        [weight @ th.diag(x**2) @ weight.t() + th.diag(a**2) for x, a in zip(latent_std, action_std, strict=True)]
+    )
+    th.testing.assert_close(LatticeGaussian(th.zeros(rows, 4), weight, latent_std, action_std).covariance, expected)
+
+
 @pytest.mark.parametrize("n", [8, 24])
 def test_vanishing_action_noise_has_a_finite_density(n: int) -> None:
     th.manual_seed(0)
