@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from sb3_qflex.analysis.callback import DiagnosticsCallback
     from sb3_qflex.checkpoint.callback import TrainingCheckpoint
     from sb3_qflex.checkpoint.errors import CheckpointError
+    from sb3_qflex.lattice.lattice import LatticeCrossQ, LatticeQFlex, LatticeSAC
+    from sb3_qflex.lattice.on_policy import (
+        LatticeMultiInputPPOPolicy,
+        LatticeMultiInputRecurrentPPOPolicy,
+        LatticePPOPolicy,
+        LatticeRecurrentPPOPolicy,
+    )
     from sb3_qflex.maxinfo.maxinfo import MaxInfoCrossQ, MaxInfoSAC
     from sb3_qflex.qflex.policies import QFlexPolicy
     from sb3_qflex.qflex.qflex import QFlex
@@ -21,6 +28,13 @@ if TYPE_CHECKING:
 __all__ = [
     "CheckpointError",
     "DiagnosticsCallback",
+    "LatticeCrossQ",
+    "LatticeMultiInputPPOPolicy",
+    "LatticeMultiInputRecurrentPPOPolicy",
+    "LatticePPOPolicy",
+    "LatticeQFlex",
+    "LatticeRecurrentPPOPolicy",
+    "LatticeSAC",
     "MaxInfoCrossQ",
     "MaxInfoSAC",
     "QFlex",
@@ -32,6 +46,13 @@ __all__ = [
 _HOME = {
     "CheckpointError": "sb3_qflex.checkpoint.errors",
     "DiagnosticsCallback": "sb3_qflex.analysis.callback",
+    "LatticeCrossQ": "sb3_qflex.lattice.lattice",
+    "LatticeMultiInputPPOPolicy": "sb3_qflex.lattice.on_policy",
+    "LatticeMultiInputRecurrentPPOPolicy": "sb3_qflex.lattice.on_policy",
+    "LatticePPOPolicy": "sb3_qflex.lattice.on_policy",
+    "LatticeQFlex": "sb3_qflex.lattice.lattice",
+    "LatticeRecurrentPPOPolicy": "sb3_qflex.lattice.on_policy",
+    "LatticeSAC": "sb3_qflex.lattice.lattice",
     "MaxInfoCrossQ": "sb3_qflex.maxinfo.maxinfo",
     "MaxInfoSAC": "sb3_qflex.maxinfo.maxinfo",
     "QFlex": "sb3_qflex.qflex.qflex",

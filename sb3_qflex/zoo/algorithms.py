@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: RL Zoo's signature of a sampler: ``(trial, n_actions, n_envs, additional_args)``; a converter takes ``trial.params``.
 Tuning = Callable[..., dict[str, Any]]
 _TUNING = "sb3_qflex.zoo.tuning"
+_LATTICE = "sb3_qflex.lattice.lattice"
+_LATTICE_TUNING = f"{_TUNING}_lattice"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,15 @@ class ZooAlgorithm:
 #: By RL Zoo's name, as in ``--algo``.
 ALGORITHMS = {
     "qflex": ZooAlgorithm("sb3_qflex.qflex.qflex:QFlex", f"{_TUNING}:sample_qflex_params"),
+    "lattice_crossq": ZooAlgorithm(
+        f"{_LATTICE}:LatticeCrossQ", f"{_LATTICE_TUNING}:sample_crossq", f"{_LATTICE_TUNING}:convert_params"
+    ),
+    "lattice_qflex": ZooAlgorithm(
+        f"{_LATTICE}:LatticeQFlex", f"{_LATTICE_TUNING}:sample_qflex", f"{_LATTICE_TUNING}:convert_params"
+    ),
+    "lattice_sac": ZooAlgorithm(
+        f"{_LATTICE}:LatticeSAC", f"{_LATTICE_TUNING}:sample_sac", f"{_LATTICE_TUNING}:convert_params"
+    ),
     "maxinfo_crossq": ZooAlgorithm("sb3_qflex.maxinfo.maxinfo:MaxInfoCrossQ", f"{_TUNING}_maxinfo:sample_crossq"),
     "maxinfo_sac": ZooAlgorithm("sb3_qflex.maxinfo.maxinfo:MaxInfoSAC", f"{_TUNING}_maxinfo:sample_sac"),
 }

@@ -30,6 +30,7 @@ PAPER_TASKS = [
     "myoHandReorient100-v0",
     "myoArmReachRandom-v0",
 ]
+LATTICE = ("lattice_sac", "lattice_crossq", "lattice_qflex")
 SHARED = {
     "n_envs": 80,
     "train_freq": 1,
@@ -108,7 +109,7 @@ def test_paper_tasks_take_ours(env_id: str) -> None:
 
 
 def test_off_policy_algorithms_share_one_regime() -> None:
-    algorithms = ("qflex", "sac", "crossq", "tqc", "maxinfo_sac", "maxinfo_crossq")
+    algorithms = ("qflex", "sac", "crossq", "tqc", "maxinfo_sac", "maxinfo_crossq", *LATTICE)
     contents = {algo: entries(our_folder() / f"{algo}.yml") for algo in algorithms}
     for env_id in PAPER_TASKS:
         entry = contents["qflex"][env_id]
@@ -119,7 +120,7 @@ def test_off_policy_algorithms_share_one_regime() -> None:
 def test_small_machine_files_share_one_regime() -> None:
     contents = {path.stem: yaml.safe_load(path.read_text()) for path in our_folder().glob("small/*.yml")}
     ppo = contents.pop("ppo")
-    assert set(contents) == {"qflex", "sac", "crossq", "tqc", "maxinfo_sac", "maxinfo_crossq"}
+    assert set(contents) == {"qflex", "sac", "crossq", "tqc", "maxinfo_sac", "maxinfo_crossq", *LATTICE}
     assert set(contents["qflex"]) >= {"default", *PAPER_TASKS}
     assert all(content == contents["qflex"] for content in contents.values())
     assert list(ppo) == list(contents["qflex"])
