@@ -86,7 +86,7 @@ def test_options_of_a_subclass(algorithm: Any) -> None:
     assert (loaded.my_option, loaded.flow_steps) == (5, 2)
     with pytest.raises(TypeError, match="no option 'my_opton', did you mean 'my_option'"):
         algorithm.load(file, my_opton=5)
-    with pytest.raises(TypeError, match="QFlex has no option 'flow_step', did you mean 'flow_steps'"):
+    with pytest.raises(TypeError, match=f"{algorithm.__name__} has no option 'flow_step', did you mean 'flow_steps'"):
         algorithm("MlpPolicy", BoxEnv(), flow_step=2)
 
 
