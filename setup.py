@@ -76,6 +76,7 @@ setup(
         "sb3_qflex": ["py.typed", "version.txt"],
         "sb3_qflex.hyperparams": ["*.yml", "small/*.yml"],
         "sb3_qflex.studies": ["catalogue/*.yml"],
+        "sb3_qflex.envs.synergies": ["presets/*.json"],
         "sb3_qflex.run_report": ["page.html"],
         "sb3_qflex.hub": ["card.md"],
     },

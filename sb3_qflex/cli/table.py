@@ -78,6 +78,9 @@ GROUPS: Mapping[str, Mapping[str, Command | Family]] = {
             },
         ),
     },
+    "Muscles": {
+        "synergies": _ours("groups of muscles that move together, for SynergyActions and DynSyn", "synergies:main"),
+    },
     "This installation": {
         "doctor": _ours("what works here, what is missing, and the line that installs it", "doctor:main"),
     },

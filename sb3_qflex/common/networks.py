@@ -208,10 +208,20 @@ class SourceActor(BasePolicy):
         mean, log_std = output.chunk(2, dim=1)
         return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
+    def act(self, output: th.Tensor, deterministic: bool) -> th.Tensor:
+        """
+        Actions from what the network gives.
+
+        :param output: Of the network, (B, 2 |A|).
+        :param deterministic: Whether to take tanh(mean).
+        :return: Shape (B, |A|), in [-1, 1].
+        """
+        return squash(*self.split_heads(output), deterministic)
+
     def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        mean, log_std, _ = self.get_action_dist_params(obs)
-        self._remember(mean, log_std)
-        return squash(mean, log_std, deterministic)
+        output = self.net(self.encode(obs))
+        self._remember(*self.split_heads(output))
+        return self.act(output, deterministic)
 
     def action_log_prob(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor]:
         """

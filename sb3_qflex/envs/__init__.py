@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sb3_qflex.envs.action_repeat import ActionRepeat, SuccessAtAnyStep
     from sb3_qflex.envs.planar_chain import PlanarChain
     from sb3_qflex.envs.planar_chain_vec import PlanarChainVecEnv
+    from sb3_qflex.envs.synergies.wrapper import SynergyActions
     from sb3_qflex.envs.wrappers import OverActuated, SigmoidExcitation, SparseReward
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "SigmoidExcitation",
     "SparseReward",
     "SuccessAtAnyStep",
+    "SynergyActions",
     "register_envs",
 ]
 
@@ -36,6 +38,7 @@ _HOME = {
     "SigmoidExcitation": "sb3_qflex.envs.wrappers",
     "SparseReward": "sb3_qflex.envs.wrappers",
     "SuccessAtAnyStep": "sb3_qflex.envs.action_repeat",
+    "SynergyActions": "sb3_qflex.envs.synergies.wrapper",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOME, __all__)

@@ -9,7 +9,7 @@ from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 
-def _flat_box(env: gym.Env, wrapper: str) -> spaces.Box:
+def flat_box(env: gym.Env, wrapper: str) -> spaces.Box:
     space = env.action_space
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         raise ValueError(f"{wrapper} needs a one-dimensional Box action space, got {space}")
@@ -33,7 +33,7 @@ class OverActuated(gym.ActionWrapper, RecordConstructorArgs):
             raise ValueError(f"copies={copies!r}: a positive integer is needed")
         RecordConstructorArgs.__init__(self, copies=copies)
         gym.ActionWrapper.__init__(self, env)
-        space = _flat_box(env, "OverActuated")
+        space = flat_box(env, "OverActuated")
         self.copies = copies
         low, high = (np.repeat(bound, copies).astype(np.float32) for bound in (space.low, space.high))
         self.action_space = spaces.Box(low, high, dtype=np.float32)
@@ -60,7 +60,7 @@ class SigmoidExcitation(gym.ActionWrapper, RecordConstructorArgs):
     def __init__(self, env: gym.Env) -> None:
         RecordConstructorArgs.__init__(self)
         gym.ActionWrapper.__init__(self, env)
-        space = _flat_box(env, "SigmoidExcitation")
+        space = flat_box(env, "SigmoidExcitation")
         if (space.low != 0.0).any() or (space.high != 1.0).any():
             raise ValueError(f"SigmoidExcitation needs excitations in [0, 1], got {space}")
         self.action_space = spaces.Box(-1.0, 1.0, space.shape, dtype=np.float32)

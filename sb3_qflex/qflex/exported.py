@@ -8,7 +8,7 @@ import torch as th
 from sb3_qflex.common import validation
 from sb3_qflex.common.networks import SourceActor
 from sb3_qflex.common.validation import UnsupportedError
-from sb3_qflex.export.heads import Head, SquashedGaussianHead
+from sb3_qflex.export.heads import Head
 from sb3_qflex.export.networks import ExportedMLP
 from sb3_qflex.qflex.networks import VelocityField
 
@@ -23,17 +23,17 @@ class FlowHead(Head):
     The step size dt is folded into the field's last layer, and each time t = k dt into a bias of its first layer.
 
     :param actor: The source policy.
+    :param source: What makes a(0) of its features.
     :param field: The velocity field.
     :param flow_steps: K.
-    :param takes_noise: Whether a(0) is sampled.
     :raises UnsupportedError: For networks without exported form.
     """
 
     time_biases: th.Tensor
 
-    def __init__(self, actor: SourceActor, field: VelocityField, flow_steps: int, takes_noise: bool):
-        super().__init__(actor, field, noise_dim=actor.action_dim if takes_noise else 0)
-        self.source = SquashedGaussianHead(actor, actor.net, actor.action_dim, takes_noise)
+    def __init__(self, actor: SourceActor, source: Head, field: VelocityField, flow_steps: int):
+        super().__init__(actor, field, noise_dim=source.noise_dim)
+        self.source = source
         self.flow_steps = flow_steps
         dt = 1.0 / flow_steps
         self.field = ExportedMLP(field.net, field.features_dim, output_scale=dt)
@@ -69,15 +69,13 @@ class FlowHead(Head):
         return actions
 
 
-def exported_head(
-    actor: SourceActor, field: VelocityField, exploration: str, flow_steps: int, takes_noise: bool
-) -> Head:
+def exported_head(actor: SourceActor, source: Head, field: VelocityField, exploration: str, flow_steps: int) -> Head:
     """
     :param actor: The source policy.
+    :param source: What makes a(0) of its features.
     :param field: The velocity field.
     :param exploration: "flow", or "source" for no flow.
     :param flow_steps: K, at least 1.
-    :param takes_noise: Whether a(0) is sampled, with noise as an input.
     :raises ValueError: For exploration="ascent", a wrong K, and networks without exported form.
     """
     if exploration == "ascent":
@@ -87,9 +85,6 @@ def exported_head(
         )
     validation.check_count("flow_steps", flow_steps)
     has_flow = exploration == "flow"
-    if has_flow:
-        head: Head = FlowHead(actor, field, flow_steps, takes_noise)
-    else:
-        head = SquashedGaussianHead(actor, actor.net, actor.action_dim, takes_noise)
+    head = FlowHead(actor, source, field, flow_steps) if has_flow else source
     head.metadata = {"exploration": exploration, "flow_steps": flow_steps if has_flow else 0}
     return head

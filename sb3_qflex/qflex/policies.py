@@ -15,9 +15,9 @@ from sb3_qflex.common import options, validation
 from sb3_qflex.common.fast.folding import FoldedMLP, differentiable_min_q, folded_q_gradient, folded_velocity
 from sb3_qflex.common.fast.plain import is_watched
 from sb3_qflex.common.losses import smallest
-from sb3_qflex.common.networks import Critics, SourceActor, squash
+from sb3_qflex.common.networks import Critics, SourceActor
 from sb3_qflex.common.type_aliases import QGradient, Velocity
-from sb3_qflex.export.heads import Head
+from sb3_qflex.export.heads import Head, SquashedGaussianHead
 from sb3_qflex.export.policy_file import ShareablePolicy
 from sb3_qflex.qflex.exported import exported_head
 from sb3_qflex.qflex.flow import integrate
@@ -172,7 +172,7 @@ class QFlexPolicy(ShareablePolicy):
             "normalize_images": self.normalize_images,
             "batch_norm_kwargs": renorm if self.batch_norm else None,
         }
-        self.actor = SourceActor(net_arch=archs["pi"], **self._update_features_extractor(kwargs))
+        self.actor = self.make_actor(net_arch=archs["pi"], **self._update_features_extractor(kwargs))
         shared = self.actor.features_extractor if self.share_features_extractor else None
         kwargs["share_features_extractor"] = self.share_features_extractor
         self.critic = Critics(
@@ -189,6 +189,14 @@ class QFlexPolicy(ShareablePolicy):
         self.field.optimizer = new_optimizer(self.field.own_parameters())
         # Everything stays in eval mode but the network that a loss is being computed for.
         self.set_training_mode(False)
+
+    def make_actor(self, **arguments: Any) -> SourceActor:
+        """
+        A new source policy.
+
+        :param arguments: Of :class:`SourceActor`.
+        """
+        return SourceActor(**arguments)
 
     def _set_metric(self) -> None:
         """A constant diagonal M."""
@@ -230,10 +238,10 @@ class QFlexPolicy(ShareablePolicy):
         features, net = self.actor.encode(obs), self.actor.net
         row = self.single_row("actor", self.actor, net, features)
         if row is not None:
-            return squash(*self.actor.split_heads(row.propagate(features)), deterministic)
+            return self.actor.act(row.propagate(features), deterministic)
         folded = self.fold("actor", self.actor, [net], self.actor.features_dim)
         if folded is not None:
-            return squash(*self.actor.split_heads(folded[0].propagate(folded[0].hoist(features))[-1]), deterministic)
+            return self.actor.act(folded[0].propagate(folded[0].hoist(features))[-1], deterministic)
         return self.actor(obs, deterministic)
 
     def explore(self, obs: PyTorchObs, source_actions: th.Tensor) -> th.Tensor:
@@ -369,7 +377,15 @@ class QFlexPolicy(ShareablePolicy):
         :raises ValueError: For ``exploration="ascent"``, a wrong K, and networks without exported form.
         """
         steps = self.flow_steps if flow_steps is None else flow_steps
-        return exported_head(self.actor, self.field, self.exploration, steps, takes_noise)
+        return exported_head(self.actor, self.source_head(takes_noise), self.field, self.exploration, steps)
+
+    def source_head(self, takes_noise: bool) -> Head:
+        """
+        What of an exported policy makes the source action.
+
+        :param takes_noise: Whether it is sampled.
+        """
+        return SquashedGaussianHead(self.actor, self.actor.net, self.action_dim, takes_noise)
 
 
 MlpPolicy = QFlexPolicy
