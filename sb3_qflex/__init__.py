@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sb3_qflex.checkpoint.callback import TrainingCheckpoint
     from sb3_qflex.checkpoint.errors import CheckpointError
     from sb3_qflex.maxinfo.maxinfo import MaxInfoCrossQ, MaxInfoSAC
+    from sb3_qflex.dynsyn.dynsyn import DynSynCrossQ, DynSynQFlex, DynSynSAC
     from sb3_qflex.qflex.policies import QFlexPolicy
     from sb3_qflex.qflex.qflex import QFlex
 
@@ -23,6 +24,9 @@ __all__ = [
     "DiagnosticsCallback",
     "MaxInfoCrossQ",
     "MaxInfoSAC",
+    "DynSynCrossQ",
+    "DynSynQFlex",
+    "DynSynSAC",
     "QFlex",
     "QFlexPolicy",
     "TrainingCheckpoint",
@@ -34,6 +38,9 @@ _HOME = {
     "DiagnosticsCallback": "sb3_qflex.analysis.callback",
     "MaxInfoCrossQ": "sb3_qflex.maxinfo.maxinfo",
     "MaxInfoSAC": "sb3_qflex.maxinfo.maxinfo",
+    "DynSynCrossQ": "sb3_qflex.dynsyn.dynsyn",
+    "DynSynQFlex": "sb3_qflex.dynsyn.dynsyn",
+    "DynSynSAC": "sb3_qflex.dynsyn.dynsyn",
     "QFlex": "sb3_qflex.qflex.qflex",
     "QFlexPolicy": "sb3_qflex.qflex.policies",
     "TrainingCheckpoint": "sb3_qflex.checkpoint.callback",
