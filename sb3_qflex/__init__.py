@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         LatticeRecurrentPPOPolicy,
     )
     from sb3_qflex.maxinfo.maxinfo import MaxInfoCrossQ, MaxInfoSAC
+    from sb3_qflex.dynsyn.dynsyn import DynSynCrossQ, DynSynQFlex, DynSynSAC
     from sb3_qflex.qflex.policies import QFlexPolicy
     from sb3_qflex.qflex.qflex import QFlex
 
@@ -37,6 +38,9 @@ __all__ = [
     "LatticeSAC",
     "MaxInfoCrossQ",
     "MaxInfoSAC",
+    "DynSynCrossQ",
+    "DynSynQFlex",
+    "DynSynSAC",
     "QFlex",
     "QFlexPolicy",
     "TrainingCheckpoint",
@@ -55,6 +59,9 @@ _HOME = {
     "LatticeSAC": "sb3_qflex.lattice.lattice",
     "MaxInfoCrossQ": "sb3_qflex.maxinfo.maxinfo",
     "MaxInfoSAC": "sb3_qflex.maxinfo.maxinfo",
+    "DynSynCrossQ": "sb3_qflex.dynsyn.dynsyn",
+    "DynSynQFlex": "sb3_qflex.dynsyn.dynsyn",
+    "DynSynSAC": "sb3_qflex.dynsyn.dynsyn",
     "QFlex": "sb3_qflex.qflex.qflex",
     "QFlexPolicy": "sb3_qflex.qflex.policies",
     "TrainingCheckpoint": "sb3_qflex.checkpoint.callback",

@@ -98,9 +98,10 @@ def test_windows_are_compared_each_by_itself() -> None:
     assert similarity(np.stack([first, second], axis=1), window=200)[0, 1] == pytest.approx(100 / 150)
 
 
-def test_a_muscle_that_never_moves_is_like_no_other() -> None:
-    lengths = np.stack([np.linspace(0.0, 1.0, 100), np.full(100, 0.3)], axis=1)
-    np.testing.assert_allclose(similarity(lengths), [[1.0, 0.0], [0.0, 0.0]])
+def test_muscles_that_never_move_are_like_each_other() -> None:
+    rounding = 1e-7 * np.random.default_rng(0).standard_normal((100, 2))
+    lengths = np.stack([np.linspace(0.0, 1.0, 100), *(np.array([[0.3, 0.5]]) + rounding).T], axis=1)
+    np.testing.assert_allclose(similarity(lengths), [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
     with pytest.raises(ValueError, match="99 steps are less than one window of 100: record more"):
         similarity(lengths[:99])
 

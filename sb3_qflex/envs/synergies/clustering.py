@@ -10,6 +10,8 @@ from sb3_qflex.common.validation import check_count
 WINDOW = 100
 SEEDS = 20
 _SWEEPS = 10_000
+# Of the longest length: what a muscle's may change by rounding alone.
+_STILL = 1e-5
 
 
 def similarity(lengths: NDArray[np.floating], window: int = WINDOW) -> NDArray[np.float64]:
@@ -19,21 +21,23 @@ def similarity(lengths: NDArray[np.floating], window: int = WINDOW) -> NDArray[n
 
     :param lengths: Shape (T, \\|A\\|)
     :param window: Steps of a window; what is left at the end is not used
-    :return: Shape (\\|A\\|, \\|A\\|); a muscle that never moves is similar to no other
+    :return: Shape (\\|A\\|, \\|A\\|); muscles that never move are similar to each other alone, 1
     :raises ValueError: If there is not one whole window
     """
     n_windows = len(lengths) // window
     if n_windows < 1:
         raise ValueError(f"{len(lengths)} steps are less than one window of {window}: record more steps.")
     low, high = lengths.min(axis=0), lengths.max(axis=0)
-    width = np.where(high > low, high - low, 1.0)
+    # The paper's measure does not know them: without a range of their own they have no place in [0, 1].
+    moves = high - low > _STILL * np.abs(lengths).max()
+    width = np.where(moves, high - low, np.inf)
     total = np.zeros((lengths.shape[1], lengths.shape[1]))
     for rows in lengths[: n_windows * window].reshape(n_windows, window, -1):
         scaled = (rows - low).astype(np.float64) / width
         norm = np.linalg.norm(scaled, axis=0)
         scaled /= np.where(norm > 0.0, norm, 1.0)
         total += scaled.T @ scaled
-    return total / n_windows
+    return np.where(moves | moves[:, None], total / n_windows, 1.0)
 
 
 def k_medoids(distances: NDArray[np.float64], k: int, seed: int) -> tuple[float, NDArray[np.intp]]:
