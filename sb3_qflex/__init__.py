@@ -13,13 +13,19 @@ if TYPE_CHECKING:
     from sb3_qflex.analysis.callback import DiagnosticsCallback
     from sb3_qflex.checkpoint.callback import TrainingCheckpoint
     from sb3_qflex.checkpoint.errors import CheckpointError
+    from sb3_qflex.dep.algorithms import DEPSAC, DEPCrossQ, DEPQFlex
+    from sb3_qflex.dep.config import DEPConfig
     from sb3_qflex.maxinfo.maxinfo import MaxInfoCrossQ, MaxInfoSAC
     from sb3_qflex.qflex.policies import QFlexPolicy
     from sb3_qflex.qflex.qflex import QFlex
 
 
 __all__ = [
+    "DEPSAC",
     "CheckpointError",
+    "DEPConfig",
+    "DEPCrossQ",
+    "DEPQFlex",
     "DiagnosticsCallback",
     "MaxInfoCrossQ",
     "MaxInfoSAC",
@@ -31,6 +37,10 @@ __all__ = [
 
 _HOME = {
     "CheckpointError": "sb3_qflex.checkpoint.errors",
+    "DEPConfig": "sb3_qflex.dep.config",
+    "DEPCrossQ": "sb3_qflex.dep.algorithms",
+    "DEPQFlex": "sb3_qflex.dep.algorithms",
+    "DEPSAC": "sb3_qflex.dep.algorithms",
     "DiagnosticsCallback": "sb3_qflex.analysis.callback",
     "MaxInfoCrossQ": "sb3_qflex.maxinfo.maxinfo",
     "MaxInfoSAC": "sb3_qflex.maxinfo.maxinfo",
