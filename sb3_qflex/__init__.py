@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         LatticePPOPolicy,
         LatticeRecurrentPPOPolicy,
     )
+    from sb3_qflex.dep.algorithms import DEPSAC, DEPCrossQ, DEPQFlex
+    from sb3_qflex.dep.config import DEPConfig
     from sb3_qflex.maxinfo.maxinfo import MaxInfoCrossQ, MaxInfoSAC
     from sb3_qflex.dynsyn.dynsyn import DynSynCrossQ, DynSynQFlex, DynSynSAC
     from sb3_qflex.qflex.policies import QFlexPolicy
@@ -27,7 +29,11 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "DEPSAC",
     "CheckpointError",
+    "DEPConfig",
+    "DEPCrossQ",
+    "DEPQFlex",
     "DiagnosticsCallback",
     "LatticeCrossQ",
     "LatticeMultiInputPPOPolicy",
@@ -49,6 +55,10 @@ __all__ = [
 
 _HOME = {
     "CheckpointError": "sb3_qflex.checkpoint.errors",
+    "DEPConfig": "sb3_qflex.dep.config",
+    "DEPCrossQ": "sb3_qflex.dep.algorithms",
+    "DEPQFlex": "sb3_qflex.dep.algorithms",
+    "DEPSAC": "sb3_qflex.dep.algorithms",
     "DiagnosticsCallback": "sb3_qflex.analysis.callback",
     "LatticeCrossQ": "sb3_qflex.lattice.lattice",
     "LatticeMultiInputPPOPolicy": "sb3_qflex.lattice.on_policy",

@@ -11,6 +11,7 @@ from sb3_qflex.envs.catalogue import CATALOGUE, register_envs
 
 if TYPE_CHECKING:
     from sb3_qflex.envs.action_repeat import ActionRepeat, SuccessAtAnyStep
+    from sb3_qflex.envs.muscle_sensors import MuscleSensors
     from sb3_qflex.envs.planar_chain import PlanarChain
     from sb3_qflex.envs.planar_chain_vec import PlanarChainVecEnv
     from sb3_qflex.envs.synergies.wrapper import SynergyActions
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CATALOGUE",
     "ActionRepeat",
+    "MuscleSensors",
     "OverActuated",
     "PlanarChain",
     "PlanarChainVecEnv",
@@ -31,6 +33,7 @@ __all__ = [
 
 _HOME = {
     "ActionRepeat": "sb3_qflex.envs.action_repeat",
+    "MuscleSensors": "sb3_qflex.envs.muscle_sensors",
     "OverActuated": "sb3_qflex.envs.wrappers",
     "PlanarChain": "sb3_qflex.envs.planar_chain",
     # Loaded on first use only: Stable-Baselines3's VecEnv brings torch with it.

@@ -19,6 +19,8 @@ Tuning = Callable[..., dict[str, Any]]
 _TUNING = "sb3_qflex.zoo.tuning"
 _LATTICE = "sb3_qflex.lattice.lattice"
 _LATTICE_TUNING = f"{_TUNING}_lattice"
+_DEP = "sb3_qflex.dep.algorithms"
+_DEP_TUNING = "sb3_qflex.zoo.tuning_dep"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ ALGORITHMS = {
     ),
     "maxinfo_crossq": ZooAlgorithm("sb3_qflex.maxinfo.maxinfo:MaxInfoCrossQ", f"{_TUNING}_maxinfo:sample_crossq"),
     "maxinfo_sac": ZooAlgorithm("sb3_qflex.maxinfo.maxinfo:MaxInfoSAC", f"{_TUNING}_maxinfo:sample_sac"),
+    "dep_crossq": ZooAlgorithm(f"{_DEP}:DEPCrossQ", f"{_DEP_TUNING}:sample_crossq", f"{_DEP_TUNING}:convert_params"),
+    "dep_qflex": ZooAlgorithm(f"{_DEP}:DEPQFlex", f"{_DEP_TUNING}:sample_qflex", f"{_DEP_TUNING}:convert_params"),
+    "dep_sac": ZooAlgorithm(f"{_DEP}:DEPSAC", f"{_DEP_TUNING}:sample_sac", f"{_DEP_TUNING}:convert_params"),
 }
 #: Tuning spaces for algorithms of others that RL Zoo has none for; whatever it has or gets itself comes first.
 TUNING_OF_OTHERS = {"crossq": ZooAlgorithm("sb3_contrib:CrossQ", f"{_TUNING}:sample_crossq_params")}
