@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from sb3_qflex.analysis.callback import DiagnosticsCallback
     from sb3_qflex.checkpoint.callback import TrainingCheckpoint
     from sb3_qflex.checkpoint.errors import CheckpointError
+    from sb3_qflex.dep.algorithms import DEPSAC, DEPCrossQ, DEPQFlex
+    from sb3_qflex.dep.config import DEPConfig
+    from sb3_qflex.dynsyn.dynsyn import DynSynCrossQ, DynSynQFlex, DynSynSAC
     from sb3_qflex.lattice.lattice import LatticeCrossQ, LatticeQFlex, LatticeSAC
     from sb3_qflex.lattice.on_policy import (
         LatticeMultiInputPPOPolicy,
@@ -20,10 +23,7 @@ if TYPE_CHECKING:
         LatticePPOPolicy,
         LatticeRecurrentPPOPolicy,
     )
-    from sb3_qflex.dep.algorithms import DEPSAC, DEPCrossQ, DEPQFlex
-    from sb3_qflex.dep.config import DEPConfig
     from sb3_qflex.maxinfo.maxinfo import MaxInfoCrossQ, MaxInfoSAC
-    from sb3_qflex.dynsyn.dynsyn import DynSynCrossQ, DynSynQFlex, DynSynSAC
     from sb3_qflex.qflex.policies import QFlexPolicy
     from sb3_qflex.qflex.qflex import QFlex
 
@@ -35,6 +35,9 @@ __all__ = [
     "DEPCrossQ",
     "DEPQFlex",
     "DiagnosticsCallback",
+    "DynSynCrossQ",
+    "DynSynQFlex",
+    "DynSynSAC",
     "LatticeCrossQ",
     "LatticeMultiInputPPOPolicy",
     "LatticeMultiInputRecurrentPPOPolicy",
@@ -44,9 +47,6 @@ __all__ = [
     "LatticeSAC",
     "MaxInfoCrossQ",
     "MaxInfoSAC",
-    "DynSynCrossQ",
-    "DynSynQFlex",
-    "DynSynSAC",
     "QFlex",
     "QFlexPolicy",
     "TrainingCheckpoint",

@@ -1,6 +1,6 @@
 """The networks that act on groups: SAC's actor and QFlex's source policy, each with a head of weights."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch as th
@@ -33,9 +33,8 @@ class SynergyActor(Actor):
         self.action_space = action_space
         self.action_dist = SquashedGaussian(n_groups)  # type: ignore[assignment]
         self.synergies = Synergies(groups, weight_log_std)
-        latent_dim = self.mu.in_features  # type: ignore[union-attr]
         n_weights = action_dim - n_groups
-        self.weight_mean = nn.Linear(latent_dim, n_weights) if n_weights else None
+        self.weight_mean = nn.Linear(cast(nn.Linear, self.mu).in_features, n_weights) if n_weights else None
 
     def heads(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
         """
