@@ -1,8 +1,7 @@
 """Algorithms that DEP explores for."""
 
-from typing import Any
-
 from sb3_qflex.dep.exploration import DEPExplorationMixin
+from sb3_qflex.qflex.crossq import CrossQ
 from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.sac.sac import SAC
 
@@ -28,7 +27,7 @@ class DEPQFlex(DEPExplorationMixin, QFlex):
     """
 
 
-class DEPCrossQ(DEPExplorationMixin, QFlex):
+class DEPCrossQ(CrossQ, DEPQFlex):
     """
     CrossQ whose first steps DEP makes, and whose policy it interrupts later: QFlex without its flow (BatchRenorm,
     joint passes and no target critics are CrossQ's) and with a learned entropy coefficient, which are the defaults of
@@ -39,8 +38,3 @@ class DEPCrossQ(DEPExplorationMixin, QFlex):
     :param exploration: As there
     :param keywords: Of :class:`sb3_qflex.QFlex`, and ``dep``, see :class:`DEPExplorationMixin`
     """
-
-    def __init__(
-        self, *arguments: Any, ent_coef: str | float = "auto", exploration: str = "source", **keywords: Any
-    ) -> None:
-        super().__init__(*arguments, ent_coef=ent_coef, exploration=exploration, **keywords)

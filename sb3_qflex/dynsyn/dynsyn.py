@@ -17,6 +17,7 @@ from sb3_qflex.dynsyn.policies import (
     DynSynSACPolicy,
 )
 from sb3_qflex.dynsyn.synergies import MAX_AMPLITUDE, Synergies, amplitude
+from sb3_qflex.qflex.crossq import CrossQ
 from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.sac.sac import SAC
 
@@ -154,7 +155,7 @@ class DynSynQFlex(DynSyn, QFlex):
     policy_base = DynSynQFlexPolicy
 
 
-class DynSynCrossQ(DynSynQFlex):
+class DynSynCrossQ(CrossQ, DynSynQFlex):
     """
     CrossQ (arXiv 1902.05605) whose policy acts on groups of muscles: critics with BatchRenorm and without targets.
 
@@ -174,22 +175,6 @@ class DynSynCrossQ(DynSynQFlex):
     }
     policy_base = DynSynCrossQPolicy
 
-    def __init__(
-        self,
-        policy: str | type[BasePolicy],
-        env: GymEnv | str,
-        *arguments: Any,
-        ent_coef: str | float = "auto",
-        policy_delay: int = 3,
-        exploration: str = "source",
-        **keywords: Any,
-    ):
-        super().__init__(
-            policy,
-            env,
-            *arguments,
-            ent_coef=ent_coef,
-            policy_delay=policy_delay,
-            exploration=exploration,
-            **keywords,
-        )
+    def __init__(self, policy: str | type[BasePolicy], env: GymEnv | str, *arguments: Any, policy_delay: int = 3,
+                 **keywords: Any):  # fmt: skip
+        super().__init__(policy, env, *arguments, policy_delay=policy_delay, **keywords)

@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 import numpy as np
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from sb3_qflex.common.off_policy import OffPolicyBase
 from sb3_qflex.lattice.policies import (
@@ -14,6 +13,7 @@ from sb3_qflex.lattice.policies import (
     LatticeQFlexPolicy,
     LatticeSACPolicy,
 )
+from sb3_qflex.qflex.crossq import CrossQ
 from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.sac.sac import SAC
 
@@ -79,7 +79,7 @@ class LatticeQFlex(LatticeExploration, QFlex):
     policy: LatticeQFlexPolicy
 
 
-class LatticeCrossQ(LatticeQFlex):
+class LatticeCrossQ(CrossQ, LatticeQFlex):
     """
     CrossQ with Lattice's noise: :class:`LatticeQFlex` without its flow (BatchRenorm, joint passes and no target critics
     are CrossQ's) and with a learned entropy coefficient, which are the defaults of two arguments here.
@@ -91,15 +91,3 @@ class LatticeCrossQ(LatticeQFlex):
     :param exploration: As there
     :param keywords: Of :class:`sb3_qflex.QFlex`
     """
-
-    def __init__(
-        self,
-        policy: str | type[LatticeQFlexPolicy],
-        env: GymEnv | str,
-        learning_rate: float | Schedule = 3e-4,
-        *,
-        ent_coef: str | float = "auto",
-        exploration: str = "source",
-        **keywords: Any,
-    ) -> None:
-        super().__init__(policy, env, learning_rate, ent_coef=ent_coef, exploration=exploration, **keywords)

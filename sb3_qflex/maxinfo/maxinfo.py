@@ -1,10 +1,7 @@
 """MaxInfoRL on SAC and on CrossQ."""
 
-from typing import Any
-
-from stable_baselines3.common.type_aliases import GymEnv, Schedule
-
 from sb3_qflex.maxinfo.mixin import MaxInfo
+from sb3_qflex.qflex.crossq import CrossQ
 from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.sac.sac import SAC
 
@@ -40,7 +37,7 @@ class MaxInfoSAC(MaxInfo, SAC):
     """
 
 
-class MaxInfoCrossQ(MaxInfo, QFlex):
+class MaxInfoCrossQ(CrossQ, MaxInfo, QFlex):
     """
     MaxInfoRL on CrossQ: the same bonus on :class:`sb3_qflex.QFlex` without its flow, whose critics have BatchRenorm and
     no targets. Each update draws one action more than that of :class:`MaxInfoSAC`, as the policy here moves after the
@@ -58,15 +55,3 @@ class MaxInfoCrossQ(MaxInfo, QFlex):
     :raises ValueError: for values out of range and combinations that are not supported
     :raises TypeError: for unknown arguments, with the nearest known one
     """
-
-    def __init__(
-        self,
-        policy: Any,
-        env: GymEnv | str,
-        learning_rate: float | Schedule = 3e-4,
-        *,
-        ent_coef: str | float = "auto",
-        exploration: str = "source",
-        **arguments: Any,
-    ):
-        super().__init__(policy, env, learning_rate, ent_coef=ent_coef, exploration=exploration, **arguments)
