@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import os
+import select
 import sys
 from collections.abc import Mapping, Sequence
 from pkgutil import resolve_name
@@ -28,9 +29,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader, such as `head`, has what it wanted; without this the interpreter complains again at its end.
+        if not _reader_has_left():
+            raise
+        # It has what it wanted, such as `head`; without this the interpreter complains again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _reader_has_left() -> bool:
+    """Whether it is the standard output that is broken, and no pipe of the command's own, to a worker say."""
+    if not hasattr(select, "poll"):  # Windows, where such an output raises another error
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
 def _run(prog: str, groups: Groups, words: Sequence[str]) -> int:

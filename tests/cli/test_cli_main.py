@@ -147,6 +147,15 @@ def test_exit_codes_of_a_process(tmp_path: Path) -> None:
     assert process(*module, "curve", str(tmp_path)).stderr.count("\n") == 1
 
 
+def test_a_broken_pipe_of_the_command_itself_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def worker_is_gone(*_: object) -> int:
+        raise BrokenPipeError("a worker")
+
+    monkeypatch.setattr(command, "_run", worker_is_gone)
+    with pytest.raises(BrokenPipeError, match="a worker"):
+        command.main(["doctor"])
+
+
 @pytest.mark.parametrize("words", [["--version"], ["envs", "list"]])
 def test_a_reader_that_leaves_is_no_error(words: list[str]) -> None:
     command_line = [sys.executable, "-m", "sb3_qflex", *words]
