@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
-from stable_baselines3.common.utils import polyak_update
 from torch import nn
 
 from sb3_qflex.common import options, validation
@@ -24,7 +23,7 @@ from sb3_qflex.common.diffusion import (
 from sb3_qflex.common.diffusion_networks import NoisePredictor
 from sb3_qflex.common.fast.denoising import blocks, has_fast_form, hoisted_noise, hoisted_values
 from sb3_qflex.common.losses import smallest
-from sb3_qflex.common.networks import Critics
+from sb3_qflex.common.networks import Critics, follow
 from sb3_qflex.common.policies import Policy
 
 DEFAULT_NET_ARCH = [256, 256, 256]
@@ -105,11 +104,6 @@ class DiffusionPolicyBase(Policy):
         n_particles: int = 1,
     ):
         validation.check_count("n_critics", n_critics)
-        if features_extractor_class is None:
-            is_dict = isinstance(observation_space, spaces.Dict)
-            features_extractor_class = CombinedExtractor if is_dict else FlattenExtractor
-        if optimizer_kwargs is None:
-            optimizer_kwargs = {"fused": True} if optimizer_class in (th.optim.Adam, th.optim.AdamW) else {}
         super().__init__(
             observation_space,
             action_space,
@@ -166,7 +160,7 @@ class DiffusionPolicyBase(Policy):
         :param tau: Share of the way, in [0, 1].
         """
         for name in self.followed:
-            polyak_update(getattr(self, name).parameters(), getattr(self, f"{name}_target").parameters(), tau)
+            follow(getattr(self, f"{name}_target"), getattr(self, name), tau)
 
     # --- Acting: noise -> N chains -> best of N -> noise on top ---
 

@@ -9,6 +9,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor
 from torch import nn
 
 from sb3_qflex.common import validation
@@ -43,7 +44,11 @@ class Policy(BasePolicy):
 
     :param observation_space: Observation space: no images
     :param action_space: A bounded Box of floats
-    :param arguments: Of SB3's ``BasePolicy``
+    :param features_extractor_class: By default CombinedExtractor for Dict observations and FlattenExtractor for others
+    :param features_extractor_kwargs: Its keyword arguments
+    :param optimizer_class: The optimizer of the networks
+    :param optimizer_kwargs: Its arguments but the learning rate; by default :attr:`adam_arguments` for Adam and AdamW
+    :param keywords: Of SB3's ``BasePolicy``
     """
 
     action_space: spaces.Box
@@ -57,10 +62,36 @@ class Policy(BasePolicy):
     file_arguments: ClassVar[Mapping[str, tuple[type, ...]]] = {}
     #: Those of them that are numbers of networks: a file cannot ask for more than it has tensors.
     network_counts: ClassVar[tuple[str, ...]] = ()
+    #: What Adam and AdamW get unless told otherwise.
+    adam_arguments: ClassVar[Mapping[str, Any]] = {"fused": True}
 
-    def __init__(self, observation_space: spaces.Space, action_space: spaces.Box, *arguments: Any, **keywords: Any):
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Box,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        *,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        **keywords: Any,
+    ):
         validation.check_spaces(observation_space, action_space)
-        super().__init__(observation_space, action_space, *arguments, squash_output=True, **keywords)
+        if features_extractor_class is None:
+            is_dict = isinstance(observation_space, spaces.Dict)
+            features_extractor_class = CombinedExtractor if is_dict else FlattenExtractor
+        if optimizer_kwargs is None:
+            optimizer_kwargs = dict(self.adam_arguments) if optimizer_class in (th.optim.Adam, th.optim.AdamW) else {}
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor_class,
+            features_extractor_kwargs,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+            squash_output=True,
+            **keywords,
+        )
         self.action_dim = get_action_dim(self.action_space)
         self._folded = FoldCache()
 

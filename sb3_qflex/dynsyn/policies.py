@@ -46,7 +46,8 @@ class SynergyPolicy(Policy):
         # Plain values, set before there are networks, which are built with them.
         self.groups = load_groups(groups, get_action_dim(action_space))
         self.weight_log_std = weight_log_std
-        super().__init__(observation_space, action_space, lr_schedule, *arguments, **keywords)
+        # The base is that of a policy with networks, which takes its learning rate there.
+        super().__init__(observation_space, action_space, lr_schedule, *arguments, **keywords)  # type: ignore[arg-type]
 
 
 class DynSynSACPolicy(SynergyPolicy, SACPolicy):

@@ -92,7 +92,7 @@ def policy_from_config(cls: type[AnyPolicy], config: Any, n_tensors: int) -> Any
     return cls(
         observation_space,
         action_space,
-        cls._dummy_schedule,
+        cls._dummy_schedule,  # type: ignore[arg-type] # what policies with networks take there
         # The defaults of a class may be fused, which not every device knows.
         optimizer_kwargs={},
         **{name: known[config[name]] for name, known in _CLASSES.items()},

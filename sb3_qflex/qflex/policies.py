@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
@@ -74,6 +74,7 @@ class QFlexPolicy(ShareablePolicy):
         "preconditioner": (list, str, type(None)),
         "exploration": (str,),
     }
+    adam_arguments: ClassVar[Mapping[str, Any]] = {"betas": (0.5, 0.999), "fused": True}
     network_counts = ("n_critics",)
 
     actor: SourceActor
@@ -119,13 +120,6 @@ class QFlexPolicy(ShareablePolicy):
     ):
         validation.check_batch_norm(batch_norm_momentum, batch_norm_eps, renorm_warmup_steps)
         validation.check_count("n_critics", n_critics)
-        if features_extractor_class is None:
-            is_dict = isinstance(observation_space, spaces.Dict)
-            features_extractor_class = CombinedExtractor if is_dict else FlattenExtractor
-        if optimizer_kwargs is None:
-            optimizer_kwargs = {}
-            if optimizer_class in (th.optim.Adam, th.optim.AdamW):
-                optimizer_kwargs = {"betas": (0.5, 0.999), "fused": True}
         super().__init__(
             observation_space,
             action_space,

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, cast
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.policies import ContinuousCritic
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.sac.policies import Actor
 from torch import nn
@@ -70,11 +70,6 @@ class SACPolicy(ShareablePolicy):
         share_features_extractor: bool = False,
     ):
         validation.check_count("n_critics", n_critics)
-        if features_extractor_class is None:
-            is_dict = isinstance(observation_space, spaces.Dict)
-            features_extractor_class = CombinedExtractor if is_dict else FlattenExtractor
-        if optimizer_kwargs is None:
-            optimizer_kwargs = {"fused": True} if optimizer_class in (th.optim.Adam, th.optim.AdamW) else {}
         super().__init__(
             observation_space,
             action_space,
