@@ -229,6 +229,14 @@ class OffPolicyBase(CollectingAlgorithm):
         self._guard.step(optimizer, loss, name, self._n_updates)
         self._training_log.means.add(f"{name}_loss", loss)
 
+    def is_due(self, every: int) -> bool:
+        """
+        Whether this update is one of those, counted from the first on.
+
+        :param every: Gradient steps from one of them to the next.
+        """
+        return (self._n_updates - 1) % every == 0
+
     def check_divergence(self, q_value: th.Tensor, rewards: th.Tensor, ent_coef: th.Tensor | None = None) -> None:
         """
         Remember whether Q is within what rewards can add up to, see ``divergence_factor``.

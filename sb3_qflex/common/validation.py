@@ -88,6 +88,16 @@ def check_number(name: str, value: Any, minimum: float = 0.0, maximum: float = m
         raise ValueError(f"{name} must be a number in {interval}, not {value!r}.")
 
 
+def check_flag(name: str, value: Any) -> None:
+    """
+    :param name: Name of the option.
+    :param value: What was given.
+    :raises ValueError: If it is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, not {value!r}.")
+
+
 def check_batch_norm(momentum: Any, eps: Any, warmup_steps: Any) -> None:
     """
     :param momentum: In (0, 1].

@@ -59,8 +59,7 @@ class DEPConfig:
         validation.check_number("s4avg", self.s4avg)
         validation.check_number("force_scale", self.force_scale)
         validation.check_choice("normalization", self.normalization, NORMALIZATIONS)
-        if not isinstance(self.reset_on_done, bool):
-            raise ValueError(f"reset_on_done must be True or False, not {self.reset_on_done!r}.")
+        validation.check_flag("reset_on_done", self.reset_on_done)
         validation.check_choice("switching", self.switching, SWITCHINGS)
         if self.initial_steps is not None:
             validation.check_count("initial_steps", self.initial_steps, 0)

@@ -10,6 +10,13 @@ from numpy.typing import NDArray
 
 
 def flat_box(env: gym.Env, wrapper: str) -> spaces.Box:
+    """
+    The one-dimensional Box that an environment acts in.
+
+    :param env: The environment
+    :param wrapper: What needs it, for the message
+    :raises ValueError: For another action space
+    """
     space = env.action_space
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         raise ValueError(f"{wrapper} needs a one-dimensional Box action space, got {space}")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from sb3_qflex.common.validation import check_count, check_number
+from sb3_qflex.common.validation import check_count, check_flag, check_number
 from sb3_qflex.lattice.distributions import LatticeStateDependentDistribution, SquashedLatticeDistribution
 
 
@@ -40,8 +40,7 @@ class LatticeNoise:
 
     def __post_init__(self) -> None:
         for name in ("state_dependent", "use_expln", "full_std"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}.")
+            check_flag(name, getattr(self, name))
         check_number("log_std_init", self.log_std_init, minimum=-math.inf)
         for name in ("lattice_alpha", "std_reg", "expln_eps", "clip_mean"):
             check_number(name, getattr(self, name))

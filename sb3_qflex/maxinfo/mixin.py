@@ -26,11 +26,6 @@ def _check_widths(name: str, value: Any) -> None:
         check_count(f"each width in {name}", width)
 
 
-def _check_flag(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False, not {value!r}.")
-
-
 class MaxInfo(OffPolicyBase):
     """
     Mixin before :class:`sb3_qflex.sac.sac.SAC` or :class:`sb3_qflex.QFlex`, whose ``bonus`` it supplies.
@@ -57,7 +52,7 @@ class MaxInfo(OffPolicyBase):
         lambda _, name, value: validation.check_coefficient(name, value), lambda model, _: model._setup_info_coef()
     )
     learn_reward: bool = options.option(
-        lambda _, name, value: _check_flag(name, value), lambda model, _: model._setup_information()
+        lambda _, name, value: validation.check_flag(name, value), lambda model, _: model._setup_information()
     )
     reward_weight: float | None = options.option(
         lambda _, name, value: None if value is None else check_number(name, value, maximum=1.0),

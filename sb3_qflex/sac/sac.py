@@ -176,7 +176,7 @@ class SAC(EntropyRegularised, Algorithm):
             loss = actor_objective(self.critic, batch.observations, actions, log_prob, ent_coef, bonus)
             self.minimise(self.actor.optimizer, loss, "actor")
         self.check_divergence(loss, batch.rewards, ent_coef)
-        if (self._n_updates - 1) % self.target_update_interval == 0:
+        if self.is_due(self.target_update_interval):
             self.update_targets()
 
     def bonus(self, observations: PyTorchObs, actions: th.Tensor) -> Bonus | None:

@@ -241,14 +241,6 @@ class SDAC(Algorithm):
             self.update_policy(goal)
         self.update_temperature()
 
-    def is_due(self, every: int) -> bool:
-        """
-        Whether this update is one of those, counted from the first on.
-
-        :param every: Gradient steps between two of them.
-        """
-        return (self._n_updates - 1) % every == 0
-
     def update_critics(self, batch: ReplayBufferSamples, next_actions: th.Tensor) -> None:
         """
         :param batch: Transitions.

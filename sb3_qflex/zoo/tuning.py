@@ -38,6 +38,12 @@ def sample_off_policy_params(trial: optuna.Trial, n_actions: int, n_envs: int, a
     return convert_params(sampled)
 
 
+def sample_sac_params(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict) -> dict[str, Any]:
+    """Those of SAC: the common ones, and how fast the target critics follow."""
+    common = sample_off_policy_params(trial, n_actions, n_envs, additional_args)
+    return {**common, "tau": trial.suggest_float("tau", 0.001, 0.08, log=True)}
+
+
 def sample_crossq_params(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict) -> dict[str, Any]:
     """Those of CrossQ: the common ones, and how often the actor is updated."""
     common = sample_off_policy_params(trial, n_actions, n_envs, additional_args)

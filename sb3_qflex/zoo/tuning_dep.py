@@ -10,9 +10,8 @@ _PREFIX = "dep_"
 
 
 def sample_sac(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict) -> dict[str, Any]:
-    """Those of every off-policy algorithm here, SAC's rate of the target critics, and DEP's."""
-    common = tuning.sample_off_policy_params(trial, n_actions, n_envs, additional_args)
-    return {**common, "tau": trial.suggest_float("tau", 0.001, 0.08, log=True), "dep": _sample_dep(trial)}
+    """Those of SAC, and DEP's."""
+    return {**tuning.sample_sac_params(trial, n_actions, n_envs, additional_args), "dep": _sample_dep(trial)}
 
 
 def sample_crossq(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict) -> dict[str, Any]:

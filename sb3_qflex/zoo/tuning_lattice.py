@@ -24,8 +24,7 @@ def sample_sac(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args
     :param additional_args: RL Zoo's "using_her_replay_buffer" and "her_kwargs"
     :return: constructor arguments
     """
-    common = tuning.sample_off_policy_params(trial, n_actions, n_envs, additional_args)
-    return _with_noise({**common, "tau": trial.suggest_float("tau", 0.001, 0.08, log=True)}, _sample_noise(trial))
+    return _with_noise(tuning.sample_sac_params(trial, n_actions, n_envs, additional_args), _sample_noise(trial))
 
 
 def sample_crossq(trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict) -> dict[str, Any]:
