@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sb3_qflex.dep.algorithms import DEPSAC, DEPCrossQ, DEPQFlex
     from sb3_qflex.dep.config import DEPConfig
     from sb3_qflex.dynsyn.dynsyn import DynSynCrossQ, DynSynQFlex, DynSynSAC
+    from sb3_qflex.dynsyn.ppo import DynSynPPO
     from sb3_qflex.lattice.lattice import LatticeCrossQ, LatticeQFlex, LatticeSAC
     from sb3_qflex.lattice.on_policy import (
         LatticeMultiInputPPOPolicy,
@@ -36,6 +37,7 @@ __all__ = [
     "DEPQFlex",
     "DiagnosticsCallback",
     "DynSynCrossQ",
+    "DynSynPPO",
     "DynSynQFlex",
     "DynSynSAC",
     "LatticeCrossQ",
@@ -70,6 +72,7 @@ _HOME = {
     "MaxInfoCrossQ": "sb3_qflex.maxinfo.maxinfo",
     "MaxInfoSAC": "sb3_qflex.maxinfo.maxinfo",
     "DynSynCrossQ": "sb3_qflex.dynsyn.dynsyn",
+    "DynSynPPO": "sb3_qflex.dynsyn.ppo",
     "DynSynQFlex": "sb3_qflex.dynsyn.dynsyn",
     "DynSynSAC": "sb3_qflex.dynsyn.dynsyn",
     "QFlex": "sb3_qflex.qflex.qflex",

@@ -16,7 +16,7 @@ from sb3_qflex.dynsyn.policies import (
     DynSynSACMultiInputPolicy,
     DynSynSACPolicy,
 )
-from sb3_qflex.dynsyn.synergies import MAX_AMPLITUDE, Synergies, amplitude
+from sb3_qflex.dynsyn.schedule import WeightSchedule
 from sb3_qflex.qflex.crossq import CrossQ
 from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.sac.sac import SAC
@@ -30,20 +30,13 @@ def _check_target_entropy(_: Any, name: str, value: Any) -> None:
     validation.check_choice(name, value, _TARGETS)
 
 
-class DynSyn(EntropyRegularised):
+class DynSyn(WeightSchedule, EntropyRegularised):
     """
     What DynSyn adds to an algorithm with a Gaussian policy: the amplitude A of the weights, set once in each ``train``,
     and a target entropy for the G dimensions that the log-probability is of.
-
-    A is part of the policy, so that what was saved acts as it did.
     """
 
-    weight_k: float = options.number()
-    weight_a0: float = options.number()
-    weight_amp: float | None = options.option(
-        lambda _, name, value: None if value is None else validation.check_number(name, value, maximum=MAX_AMPLITUDE),
-        lambda model, _: model._fix_amplitude(),
-    )
+    policy: Any
     target_entropy: str | float = options.option(_check_target_entropy, lambda model, _: model._set_target_entropy())
 
     def __init__(
@@ -64,14 +57,8 @@ class DynSyn(EntropyRegularised):
         if _init_setup_model:
             self._setup_model()
 
-    @property
-    def synergies(self) -> Synergies:
-        """The groups that the policy acts on, with A."""
-        return self.policy.actor.synergies
-
     def _create_aliases(self) -> None:
-        # The lists themselves: a saved model is read where no preset or file of that name need be.
-        self.policy_kwargs = {**self.policy_kwargs, "groups": self.policy.groups}
+        self._keep_groups()
         super()._create_aliases()
         self._fix_amplitude()
 
@@ -80,13 +67,14 @@ class DynSyn(EntropyRegularised):
         if isinstance(self.target_entropy, str):
             self.target_entropy = -float(sizes[self.target_entropy])
 
-    def _fix_amplitude(self) -> None:
-        if self.weight_amp is not None:
-            self.synergies.set_amplitude(self.weight_amp)
-
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
-        if self.weight_amp is None:
-            self.synergies.set_amplitude(amplitude(self.num_timesteps, self.weight_k, self.weight_a0))
+        """
+        Set A for the steps so far, then sample the replay buffer and update the networks.
+
+        :param gradient_steps: Number of batches, at least 1.
+        :param batch_size: Transitions in each.
+        """
+        self._advance_amplitude()
         super().train(gradient_steps, batch_size)
 
     def diagnostics(self, observations: PyTorchObs) -> dict[str, float]:
@@ -96,15 +84,6 @@ class DynSyn(EntropyRegularised):
         :param observations: Of the last batch.
         """
         return {**super().diagnostics(observations), "weight_amplitude": float(self.synergies.amplitude)}
-
-    def set_parameters(self, *arguments: Any, **keywords: Any) -> None:
-        """
-        Load parameters, see ``BaseAlgorithm.set_parameters``. A fixed ``weight_amp`` stays as it is.
-
-        :param arguments: Of that.
-        """
-        super().set_parameters(*arguments, **keywords)
-        self._fix_amplitude()
 
 
 class DynSynSAC(DynSyn, SAC):

@@ -12,6 +12,7 @@ from sb3_qflex.common.networks import LOG_STD_MAX, LOG_STD_MIN
 from sb3_qflex.common.policies import Policy
 from sb3_qflex.dynsyn.actors import SynergyActor, SynergySource
 from sb3_qflex.dynsyn.exported import SynergyHead
+from sb3_qflex.dynsyn.synergies import Synergies
 from sb3_qflex.envs.synergies.groups import GivenGroups, load_groups
 from sb3_qflex.export.heads import Head
 from sb3_qflex.qflex.policies import QFlexPolicy
@@ -48,6 +49,11 @@ class SynergyPolicy(Policy):
         self.weight_log_std = weight_log_std
         # The base is that of a policy with networks, which takes its learning rate there.
         super().__init__(observation_space, action_space, lr_schedule, *arguments, **keywords)  # type: ignore[arg-type]
+
+    @property
+    def synergies(self) -> Synergies:
+        """The groups, with the amplitude of their weights."""
+        return self.actor.synergies
 
 
 class DynSynSACPolicy(SynergyPolicy, SACPolicy):

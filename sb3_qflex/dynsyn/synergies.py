@@ -64,9 +64,18 @@ class Synergies(nn.Module):
         :param corrections: e, shape (B, \\|A\\| - G), in [-1, 1]
         :return: Shape (B, \\|A\\|), in [-1, 1]
         """
+        return self.spread(group_actions, corrections).clamp(-1.0, 1.0)
+
+    def spread(self, group_actions: th.Tensor, corrections: th.Tensor) -> th.Tensor:
+        """
+        The same without a box to stay in.
+
+        :param group_actions: a_g, shape (B, G)
+        :param corrections: e, shape (B, \\|A\\| - G), in [-1, 1]
+        :return: Shape (B, \\|A\\|)
+        """
         weights = 1.0 + (MAX_AMPLITUDE * corrections).clamp(-self.amplitude, self.amplitude)
-        followers = (group_actions[:, self.owners] * weights).clamp(-1.0, 1.0)
-        return th.cat([group_actions, followers], dim=1)[:, self.order]
+        return th.cat([group_actions, group_actions[:, self.owners] * weights], dim=1)[:, self.order]
 
     def corrections(self, mean: th.Tensor, deterministic: bool) -> th.Tensor:
         """

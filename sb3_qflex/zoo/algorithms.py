@@ -65,6 +65,9 @@ ALGORITHMS = {
     "lattice_sac": ZooAlgorithm(
         f"{_LATTICE}:LatticeSAC", f"{_LATTICE_TUNING}:sample_sac", f"{_LATTICE_TUNING}:convert_params"
     ),
+    "dynsyn_crossq": ZooAlgorithm("sb3_qflex.dynsyn.dynsyn:DynSynCrossQ", f"{_TUNING}_dynsyn:sample_crossq"),
+    "dynsyn_qflex": ZooAlgorithm("sb3_qflex.dynsyn.dynsyn:DynSynQFlex", f"{_TUNING}_dynsyn:sample_qflex"),
+    "dynsyn_sac": ZooAlgorithm("sb3_qflex.dynsyn.dynsyn:DynSynSAC", f"{_TUNING}_dynsyn:sample_sac"),
     "maxinfo_crossq": ZooAlgorithm("sb3_qflex.maxinfo.maxinfo:MaxInfoCrossQ", f"{_TUNING}_maxinfo:sample_crossq"),
     "maxinfo_sac": ZooAlgorithm("sb3_qflex.maxinfo.maxinfo:MaxInfoSAC", f"{_TUNING}_maxinfo:sample_sac"),
     "dep_crossq": ZooAlgorithm(f"{_DEP}:DEPCrossQ", f"{_DEP_TUNING}:sample_crossq", f"{_DEP_TUNING}:convert_params"),

@@ -11,6 +11,7 @@ import yaml
 from gymnasium import spaces
 
 from sb3_qflex.envs import CATALOGUE
+from sb3_qflex.envs.synergies.groups import read_groups
 from sb3_qflex.zoo.hyperparameters import choose_file, entries, our_folder, zoo_folder
 from sb3_qflex.zoo.registration import register
 
@@ -31,6 +32,7 @@ PAPER_TASKS = [
     "myoHandReorient100-v0",
     "myoArmReachRandom-v0",
 ]
+DYNSYN = ("dynsyn_sac", "dynsyn_crossq", "dynsyn_qflex")
 LATTICE = ("lattice_sac", "lattice_crossq", "lattice_qflex")
 # DEP needs muscles.
 WITHOUT_MUSCLES = {"H1Run-v0", "H1BalanceSimple-v0", "SMPLHumanoidJump-v0", "PlanarChain-v0"}
@@ -52,7 +54,9 @@ class Body(gym.Env):
     data = SimpleNamespace(actuator_length=np.ones(3), actuator_force=np.zeros(3))
 
     observation_space = spaces.Box(-np.inf, np.inf, (5,), np.float32)
-    action_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
+
+    def __init__(self, n_actuators: int = 3) -> None:
+        self.action_space = spaces.Box(-1.0, 1.0, (n_actuators,), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
@@ -115,9 +119,15 @@ def test_paper_tasks_take_ours(env_id: str) -> None:
         assert choose_file(algo, env_id)[0] == our_folder() / f"{algo}.yml"
 
 
+def without_dynsyn(content: dict[str, dict]) -> dict[str, dict]:
+    """Entries without what DynSyn adds: groups of muscles."""
+    text = yaml.safe_dump(content, sort_keys=False, width=1000)
+    return yaml.safe_load(re.sub(r", groups='\w+'", "", text))
+
+
 def test_off_policy_algorithms_share_one_regime() -> None:
-    algorithms = ("qflex", "sac", "crossq", "tqc", "maxinfo_sac", "maxinfo_crossq", *LATTICE)
-    contents = {algo: entries(our_folder() / f"{algo}.yml") for algo in algorithms}
+    algorithms = ("qflex", "sac", "crossq", "tqc", "maxinfo_sac", "maxinfo_crossq", *LATTICE, *DYNSYN)
+    contents = {algo: without_dynsyn(entries(our_folder() / f"{algo}.yml")) for algo in algorithms}
     for env_id in PAPER_TASKS:
         entry = contents["qflex"][env_id]
         assert entry.items() >= SHARED.items()
@@ -125,11 +135,12 @@ def test_off_policy_algorithms_share_one_regime() -> None:
 
 
 def test_small_machine_files_share_one_regime() -> None:
-    contents = {path.stem: yaml.safe_load(path.read_text()) for path in our_folder().glob("small/*.yml")}
+    files = our_folder().glob("small/*.yml")
+    contents = {path.stem: without_dynsyn(yaml.safe_load(path.read_text())) for path in files}
     # tests/dep has those with DEP.
     contents = {name: content for name, content in contents.items() if not name.startswith("dep_")}
     ppo = contents.pop("ppo")
-    assert set(contents) == {"qflex", "sac", "crossq", "tqc", "maxinfo_sac", "maxinfo_crossq", *LATTICE}
+    assert set(contents) == {"qflex", "sac", "crossq", "tqc", "maxinfo_sac", "maxinfo_crossq", *LATTICE, *DYNSYN}
     assert set(contents["qflex"]) >= {"default", *PAPER_TASKS}
     assert all(content == contents["qflex"] for content in contents.values())
     assert list(ppo) == list(contents["qflex"])
@@ -172,6 +183,12 @@ def test_other_algorithms_are_left_alone(tmp_path: Path) -> None:
     assert manager(tmp_path, "td3", "Pendulum-v1").config == str(zoo_folder() / "td3.yml")
 
 
+def n_actuators(entry: dict) -> int:
+    """As many as the entry's groups hold."""
+    groups = re.search(r"groups='(\w+)'", entry.get("policy_kwargs", ""))
+    return sum(map(len, read_groups(groups[1]))) if groups else 3
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(our_folder())))
 def test_every_entry_builds_its_model(path: Path, tmp_path: Path) -> None:
     gym.register("Body-v0", Body, max_episode_steps=10) if "Body-v0" not in gym.registry else None
@@ -185,6 +202,7 @@ def test_every_entry_builds_its_model(path: Path, tmp_path: Path) -> None:
         assert entry.pop("vec_env", "worker") == "worker"
         hyperparams, *_ = experiment._preprocess_hyperparams({**entry, "n_envs": 2})
         hyperparams |= {"buffer_size": 100} if "buffer_size" in entry else {}
+        experiment.env_kwargs = {"n_actuators": n_actuators(entry)}
         model = ALGOS[path.stem](env=experiment.create_envs(2, no_log=True), device="cpu", **hyperparams)
         assert model.n_envs == 2
         assert model.gamma == entry.get("gamma", 0.99)

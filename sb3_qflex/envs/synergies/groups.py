@@ -34,7 +34,7 @@ def load_groups(groups: GivenGroups | None, n_actuators: int) -> Groups:
     if groups is None:
         return [[index] for index in range(n_actuators)]
     if isinstance(groups, (str, Path)):
-        found, source = _read(str(groups)), f"groups={str(groups)!r}"
+        found, source = read_groups(str(groups)), f"groups={str(groups)!r}"
     else:
         found, source = groups, "groups"
     lists = _as_lists(found, source)
@@ -43,7 +43,12 @@ def load_groups(groups: GivenGroups | None, n_actuators: int) -> Groups:
 
 
 @cache
-def _read(name: str) -> Any:
+def read_groups(name: str) -> Any:
+    """
+    :param name: Of a preset, or a file
+    :return: Its groups, unchecked
+    :raises ValueError: If there is no such thing
+    """
     path = _PRESETS / f"{name}.json"
     if name.endswith(".json"):
         path = Path(name).expanduser()

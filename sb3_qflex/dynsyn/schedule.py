@@ -1,0 +1,53 @@
+"""When the weights of single muscles come in: options that algorithms with groups of muscles share."""
+
+from typing import Any
+
+from sb3_qflex.common import options, validation
+from sb3_qflex.dynsyn.synergies import MAX_AMPLITUDE, Synergies, amplitude
+
+
+def _check_fixed(_: Any, name: str, value: Any) -> None:
+    if value is not None:
+        validation.check_number(name, value, maximum=MAX_AMPLITUDE)
+
+
+class WeightSchedule:
+    """
+    The amplitude A of the weights, as a schedule or fixed.
+
+    It is part of the policy, so that what was saved acts as it did.
+    """
+
+    weight_k: float = options.number()
+    weight_a0: float = options.number()
+    weight_amp: float | None = options.option(_check_fixed, lambda model, _: model._fix_amplitude())
+    policy: Any
+    policy_kwargs: dict[str, Any]
+    num_timesteps: int
+
+    @property
+    def synergies(self) -> Synergies:
+        """The groups that the policy acts on, with A."""
+        return self.policy.synergies
+
+    def _keep_groups(self) -> None:
+        """The lists themselves: a saved model is read where no preset or file of that name need be."""
+        self.policy_kwargs = {**self.policy_kwargs, "groups": self.policy.groups}
+
+    def _fix_amplitude(self) -> None:
+        if self.weight_amp is not None:
+            self.synergies.set_amplitude(self.weight_amp)
+
+    def _advance_amplitude(self) -> None:
+        if self.weight_amp is None:
+            self.synergies.set_amplitude(amplitude(self.num_timesteps, self.weight_k, self.weight_a0))
+
+    def set_parameters(self, *arguments: Any, **keywords: Any) -> None:
+        """
+        Load parameters, see ``BaseAlgorithm.set_parameters``. A fixed ``weight_amp`` stays as it is.
+
+        :param arguments: Of that.
+        :param keywords: Of that.
+        """
+        super().set_parameters(*arguments, **keywords)  # type: ignore[misc]
+        self._fix_amplitude()
