@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from sb3_qflex.analysis.callback import DiagnosticsCallback
     from sb3_qflex.checkpoint.callback import TrainingCheckpoint
     from sb3_qflex.checkpoint.errors import CheckpointError
+    from sb3_qflex.common.replay_recent import (
+        DictGeometricReplayBuffer,
+        DictRecentReplayBuffer,
+        GeometricReplayBuffer,
+        RecentReplayBuffer,
+    )
     from sb3_qflex.dep.algorithms import DEPSAC, DEPCrossQ, DEPQFlex
     from sb3_qflex.dep.config import DEPConfig
     from sb3_qflex.dynsyn.dynsyn import DynSynCrossQ, DynSynQFlex, DynSynSAC
@@ -35,9 +41,12 @@ __all__ = [
     "DEPCrossQ",
     "DEPQFlex",
     "DiagnosticsCallback",
+    "DictGeometricReplayBuffer",
+    "DictRecentReplayBuffer",
     "DynSynCrossQ",
     "DynSynQFlex",
     "DynSynSAC",
+    "GeometricReplayBuffer",
     "LatticeCrossQ",
     "LatticeMultiInputPPOPolicy",
     "LatticeMultiInputRecurrentPPOPolicy",
@@ -49,6 +58,7 @@ __all__ = [
     "MaxInfoSAC",
     "QFlex",
     "QFlexPolicy",
+    "RecentReplayBuffer",
     "TrainingCheckpoint",
     "__version__",
 ]
@@ -60,6 +70,9 @@ _HOME = {
     "DEPQFlex": "sb3_qflex.dep.algorithms",
     "DEPSAC": "sb3_qflex.dep.algorithms",
     "DiagnosticsCallback": "sb3_qflex.analysis.callback",
+    "DictGeometricReplayBuffer": "sb3_qflex.common.replay_recent",
+    "DictRecentReplayBuffer": "sb3_qflex.common.replay_recent",
+    "GeometricReplayBuffer": "sb3_qflex.common.replay_recent",
     "LatticeCrossQ": "sb3_qflex.lattice.lattice",
     "LatticeMultiInputPPOPolicy": "sb3_qflex.lattice.on_policy",
     "LatticeMultiInputRecurrentPPOPolicy": "sb3_qflex.lattice.on_policy",
@@ -74,6 +87,7 @@ _HOME = {
     "DynSynSAC": "sb3_qflex.dynsyn.dynsyn",
     "QFlex": "sb3_qflex.qflex.qflex",
     "QFlexPolicy": "sb3_qflex.qflex.policies",
+    "RecentReplayBuffer": "sb3_qflex.common.replay_recent",
     "TrainingCheckpoint": "sb3_qflex.checkpoint.callback",
 }
 
