@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sb3_qflex.dep.algorithms import DEPSAC, DEPCrossQ, DEPQFlex
     from sb3_qflex.dep.config import DEPConfig
     from sb3_qflex.dynsyn.dynsyn import DynSynCrossQ, DynSynQFlex, DynSynSAC
+    from sb3_qflex.flowrl.flowrl import FlowRL
+    from sb3_qflex.flowrl.policies import FlowRLPolicy
     from sb3_qflex.lattice.lattice import LatticeCrossQ, LatticeQFlex, LatticeSAC
     from sb3_qflex.lattice.on_policy import (
         LatticeMultiInputPPOPolicy,
@@ -46,6 +48,8 @@ __all__ = [
     "DynSynCrossQ",
     "DynSynQFlex",
     "DynSynSAC",
+    "FlowRL",
+    "FlowRLPolicy",
     "GeometricReplayBuffer",
     "LatticeCrossQ",
     "LatticeMultiInputPPOPolicy",
@@ -72,6 +76,8 @@ _HOME = {
     "DiagnosticsCallback": "sb3_qflex.analysis.callback",
     "DictGeometricReplayBuffer": "sb3_qflex.common.replay_recent",
     "DictRecentReplayBuffer": "sb3_qflex.common.replay_recent",
+    "FlowRL": "sb3_qflex.flowrl.flowrl",
+    "FlowRLPolicy": "sb3_qflex.flowrl.policies",
     "GeometricReplayBuffer": "sb3_qflex.common.replay_recent",
     "LatticeCrossQ": "sb3_qflex.lattice.lattice",
     "LatticeMultiInputPPOPolicy": "sb3_qflex.lattice.on_policy",
