@@ -13,10 +13,18 @@ if TYPE_CHECKING:
     from sb3_qflex.analysis.callback import DiagnosticsCallback
     from sb3_qflex.checkpoint.callback import TrainingCheckpoint
     from sb3_qflex.checkpoint.errors import CheckpointError
+    from sb3_qflex.common.replay_recent import (
+        DictGeometricReplayBuffer,
+        DictRecentReplayBuffer,
+        GeometricReplayBuffer,
+        RecentReplayBuffer,
+    )
     from sb3_qflex.dep.algorithms import DEPSAC, DEPCrossQ, DEPQFlex
     from sb3_qflex.dep.config import DEPConfig
     from sb3_qflex.dynsyn.dynsyn import DynSynCrossQ, DynSynQFlex, DynSynSAC
     from sb3_qflex.dynsyn.ppo import DynSynPPO
+    from sb3_qflex.flowrl.flowrl import FlowRL
+    from sb3_qflex.flowrl.policies import FlowRLPolicy
     from sb3_qflex.lattice.lattice import LatticeCrossQ, LatticeQFlex, LatticeSAC
     from sb3_qflex.lattice.on_policy import (
         LatticeMultiInputPPOPolicy,
@@ -36,10 +44,15 @@ __all__ = [
     "DEPCrossQ",
     "DEPQFlex",
     "DiagnosticsCallback",
+    "DictGeometricReplayBuffer",
+    "DictRecentReplayBuffer",
     "DynSynCrossQ",
     "DynSynPPO",
     "DynSynQFlex",
     "DynSynSAC",
+    "FlowRL",
+    "FlowRLPolicy",
+    "GeometricReplayBuffer",
     "LatticeCrossQ",
     "LatticeMultiInputPPOPolicy",
     "LatticeMultiInputRecurrentPPOPolicy",
@@ -51,6 +64,7 @@ __all__ = [
     "MaxInfoSAC",
     "QFlex",
     "QFlexPolicy",
+    "RecentReplayBuffer",
     "TrainingCheckpoint",
     "__version__",
 ]
@@ -62,6 +76,11 @@ _HOME = {
     "DEPQFlex": "sb3_qflex.dep.algorithms",
     "DEPSAC": "sb3_qflex.dep.algorithms",
     "DiagnosticsCallback": "sb3_qflex.analysis.callback",
+    "DictGeometricReplayBuffer": "sb3_qflex.common.replay_recent",
+    "DictRecentReplayBuffer": "sb3_qflex.common.replay_recent",
+    "FlowRL": "sb3_qflex.flowrl.flowrl",
+    "FlowRLPolicy": "sb3_qflex.flowrl.policies",
+    "GeometricReplayBuffer": "sb3_qflex.common.replay_recent",
     "LatticeCrossQ": "sb3_qflex.lattice.lattice",
     "LatticeMultiInputPPOPolicy": "sb3_qflex.lattice.on_policy",
     "LatticeMultiInputRecurrentPPOPolicy": "sb3_qflex.lattice.on_policy",
@@ -77,6 +96,7 @@ _HOME = {
     "DynSynSAC": "sb3_qflex.dynsyn.dynsyn",
     "QFlex": "sb3_qflex.qflex.qflex",
     "QFlexPolicy": "sb3_qflex.qflex.policies",
+    "RecentReplayBuffer": "sb3_qflex.common.replay_recent",
     "TrainingCheckpoint": "sb3_qflex.checkpoint.callback",
 }
 

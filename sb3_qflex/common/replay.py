@@ -8,7 +8,15 @@ from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
+from sb3_qflex.common.keywords import check_keywords
 from sb3_qflex.common.memory import check_buffer_memory
+from sb3_qflex.common.replay_recent import (
+    AgeBiased,
+    DictGeometricReplayBuffer,
+    DictRecentReplayBuffer,
+    GeometricReplayBuffer,
+    RecentReplayBuffer,
+)
 from sb3_qflex.common.validation import UnsupportedError, check_count
 
 
@@ -47,6 +55,8 @@ def check_replay_buffer(
     :param n_steps: Steps of the return.
     :param gamma: Discount factor of the algorithm.
     :raises UnsupportedError: For a combination that is not supported.
+    :raises ValueError: For arguments of our own buffers that are out of range.
+    :raises TypeError: For unknown ones.
     """
     check_count("n_steps", n_steps)
     if given is not None and not (isinstance(given, type) and issubclass(given, ReplayBuffer)):
@@ -58,6 +68,9 @@ def check_replay_buffer(
         raise UnsupportedError(
             f"{type(observation_space).__name__} observations need {need}, not {buffer_class.__name__}."
         )
+    if issubclass(buffer_class, AgeBiased):
+        check_keywords("replay_buffer_kwargs", kwargs, buffer_class)
+        buffer_class.check_arguments(kwargs)
     _check_n_steps(buffer_class, kwargs, observation_space, n_steps, gamma)
     if optimize_memory_usage:
         _check_memory_usage(buffer_class, kwargs, observation_space)
@@ -156,10 +169,11 @@ def make_replay_buffer(
 def may_keep_infos(buffer: ReplayBuffer) -> bool:
     """
     :param buffer: A replay buffer.
-    :return: Whether it stores infos of steps, as HER does where told to; of other classes than SB3's nothing is known.
+    :return: Whether it stores infos of steps, as HER does where told to; of classes of others nothing is known.
     """
-    own = (ReplayBuffer, DictReplayBuffer, NStepReplayBuffer, HerReplayBuffer)
-    return type(buffer) not in own or getattr(buffer, "copy_info_dict", False)
+    own = (ReplayBuffer, DictReplayBuffer, NStepReplayBuffer, HerReplayBuffer, GeometricReplayBuffer)
+    others = (DictGeometricReplayBuffer, RecentReplayBuffer, DictRecentReplayBuffer)
+    return type(buffer) not in (*own, *others) or getattr(buffer, "copy_info_dict", False)
 
 
 def check_loaded_buffer(

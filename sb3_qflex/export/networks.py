@@ -165,7 +165,7 @@ class ExportedMLP(nn.Module):
     def write_propagate(self, graph: "Graph", z: str, layers: list[tuple[str, str]]) -> str:
         """As :meth:`propagate`, with what :meth:`write_layers` gave."""
         for activation, layer in zip(self.activations, layers, strict=True):
-            z = graph.add("Gemm", _ONNX_ACTIVATIONS[type(activation).__name__](graph, activation, z), *layer)
+            z = graph.add("Gemm", write_activation(graph, activation, z), *layer)
         return z
 
 
@@ -201,3 +201,11 @@ _ONNX_ACTIVATIONS: dict[str, Callable[["Graph", Any, str], str]] = {
     "Sigmoid": lambda graph, _, z: graph.add("Sigmoid", z),
     "Tanh": lambda graph, _, z: graph.add("Tanh", z),
 }
+
+
+def write_activation(graph: "Graph", layer: nn.Module, z: str) -> str:
+    """An activation as ONNX nodes; an UnsupportedError for one that is not in ``ACTIVATIONS``."""
+    kind = type(layer)
+    if ACTIVATIONS.get(kind.__name__) is not kind:
+        raise UnsupportedError(f"{layer} cannot be exported: known activations are {', '.join(ACTIVATIONS)}.")
+    return _ONNX_ACTIVATIONS[kind.__name__](graph, layer, z)

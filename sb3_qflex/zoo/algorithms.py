@@ -56,6 +56,7 @@ class ZooAlgorithm:
 #: By RL Zoo's name, as in ``--algo``.
 ALGORITHMS = {
     "qflex": ZooAlgorithm("sb3_qflex.qflex.qflex:QFlex", f"{_TUNING}:sample_qflex_params"),
+    "flowrl": ZooAlgorithm("sb3_qflex.flowrl.flowrl:FlowRL", f"{_TUNING}_flowrl:sample_flowrl_params"),
     "lattice_crossq": ZooAlgorithm(
         f"{_LATTICE}:LatticeCrossQ", f"{_LATTICE_TUNING}:sample_crossq", f"{_LATTICE_TUNING}:convert_params"
     ),

@@ -19,6 +19,7 @@ from types import ModuleType
 
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
+from sb3_qflex.common import replay_recent
 from sb3_qflex.zoo.algorithms import ALGORITHMS, TUNING_OF_OTHERS, Tuning, ZooAlgorithm, import_named
 from sb3_qflex.zoo.entry_checks import checking
 from sb3_qflex.zoo.hyperparameters import with_our_files
@@ -30,6 +31,14 @@ from sb3_qflex.zoo.wrapping import wrap_once
 #: Packages that put environment ids into Gymnasium's registry, and the function that does it (importing is enough
 #: where there is none).
 ENVIRONMENT_PACKAGES = {"sb3_qflex.envs": "register_envs", "myosuite": None}
+
+#: Replay buffers that an entry's ``replay_buffer_class`` can name beside RL Zoo's.
+REPLAY_BUFFERS = (
+    "GeometricReplayBuffer",
+    "DictGeometricReplayBuffer",
+    "RecentReplayBuffer",
+    "DictRecentReplayBuffer",
+)
 
 
 def register() -> None:
@@ -116,6 +125,9 @@ def _register_environments(import_envs: ModuleType) -> None:
 
 
 def _extend_experiments(exp_manager: ModuleType) -> None:
+    # Entries name replay buffers, which RL Zoo evaluates among the names of this module.
+    for name in REPLAY_BUFFERS:
+        setattr(exp_manager, name, getattr(replay_recent, name))
     manager = exp_manager.ExperimentManager
     wrap_once(manager, "__init__", with_our_files)
     wrap_once(manager, "read_hyperparameters", checking)

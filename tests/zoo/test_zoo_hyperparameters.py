@@ -140,9 +140,16 @@ def test_small_machine_files_share_one_regime() -> None:
     # tests/dep has those with DEP.
     contents = {name: content for name, content in contents.items() if not name.startswith("dep_")}
     ppo = contents.pop("ppo")
-    assert set(contents) == {"qflex", "sac", "crossq", "tqc", "maxinfo_sac", "maxinfo_crossq", *LATTICE, *DYNSYN}
+    siblings = {"qflex", "sac", "crossq", "tqc", "maxinfo_sac", "maxinfo_crossq", "sdac", "dpmd", *LATTICE, *DYNSYN}
+    assert set(contents) == siblings | {"flowrl", "qsm", "dacer"}
     assert set(contents["qflex"]) >= {"default", *PAPER_TASKS}
-    assert all(content == contents["qflex"] for content in contents.values())
+    assert all(contents[algo] == contents["qflex"] for algo in siblings)
+    # Methods with settings of their own share what makes them comparable.
+    regime = ("n_timesteps", "n_envs", "vec_env", "train_freq", "gradient_steps", "batch_size", "buffer_size", "gamma")
+    for algo in set(contents) - siblings:
+        assert list(contents[algo]) == list(contents["qflex"])
+        for env_id, entry in contents["qflex"].items():
+            assert contents[algo][env_id].items() >= {name: entry[name] for name in regime}.items(), (algo, env_id)
     assert list(ppo) == list(contents["qflex"])
     for env_id, entry in ppo.items():
         shared = {name: entry[name] for name in ("n_timesteps", "n_envs", "vec_env")}
