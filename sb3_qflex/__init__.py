@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sb3_qflex.checkpoint.errors import CheckpointError
     from sb3_qflex.dep.algorithms import DEPSAC, DEPCrossQ, DEPQFlex
     from sb3_qflex.dep.config import DEPConfig
+    from sb3_qflex.dpmd.dpmd import DPMD
     from sb3_qflex.dynsyn.dynsyn import DynSynCrossQ, DynSynQFlex, DynSynSAC
     from sb3_qflex.lattice.lattice import LatticeCrossQ, LatticeQFlex, LatticeSAC
     from sb3_qflex.lattice.on_policy import (
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
     from sb3_qflex.maxinfo.maxinfo import MaxInfoCrossQ, MaxInfoSAC
     from sb3_qflex.qflex.policies import QFlexPolicy
     from sb3_qflex.qflex.qflex import QFlex
+    from sb3_qflex.sdac.sdac import SDAC
 
 
 __all__ = [
     "DEPSAC",
+    "DPMD",
+    "SDAC",
     "CheckpointError",
     "DEPConfig",
     "DEPCrossQ",
@@ -59,6 +63,7 @@ _HOME = {
     "DEPCrossQ": "sb3_qflex.dep.algorithms",
     "DEPQFlex": "sb3_qflex.dep.algorithms",
     "DEPSAC": "sb3_qflex.dep.algorithms",
+    "DPMD": "sb3_qflex.dpmd.dpmd",
     "DiagnosticsCallback": "sb3_qflex.analysis.callback",
     "LatticeCrossQ": "sb3_qflex.lattice.lattice",
     "LatticeMultiInputPPOPolicy": "sb3_qflex.lattice.on_policy",
@@ -74,6 +79,7 @@ _HOME = {
     "DynSynSAC": "sb3_qflex.dynsyn.dynsyn",
     "QFlex": "sb3_qflex.qflex.qflex",
     "QFlexPolicy": "sb3_qflex.qflex.policies",
+    "SDAC": "sb3_qflex.sdac.sdac",
     "TrainingCheckpoint": "sb3_qflex.checkpoint.callback",
 }
 

@@ -129,7 +129,8 @@ def test_small_machine_files_share_one_regime() -> None:
     # tests/dep has those with DEP.
     contents = {name: content for name, content in contents.items() if not name.startswith("dep_")}
     ppo = contents.pop("ppo")
-    assert set(contents) == {"qflex", "sac", "crossq", "tqc", "maxinfo_sac", "maxinfo_crossq", *LATTICE}
+    known = {"qflex", "sac", "crossq", "tqc", "maxinfo_sac", "maxinfo_crossq", *LATTICE, "sdac", "dpmd"}
+    assert set(contents) == known
     assert set(contents["qflex"]) >= {"default", *PAPER_TASKS}
     assert all(content == contents["qflex"] for content in contents.values())
     assert list(ppo) == list(contents["qflex"])
