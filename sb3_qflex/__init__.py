@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from sb3_qflex.dep.algorithms import DEPSAC, DEPCrossQ, DEPQFlex
     from sb3_qflex.dep.config import DEPConfig
+    from sb3_qflex.dpmd.dpmd import DPMD
     from sb3_qflex.dynsyn.dynsyn import DynSynCrossQ, DynSynQFlex, DynSynSAC
     from sb3_qflex.dynsyn.ppo import DynSynPPO
     from sb3_qflex.flowrl.flowrl import FlowRL
@@ -35,10 +36,13 @@ if TYPE_CHECKING:
     from sb3_qflex.maxinfo.maxinfo import MaxInfoCrossQ, MaxInfoSAC
     from sb3_qflex.qflex.policies import QFlexPolicy
     from sb3_qflex.qflex.qflex import QFlex
+    from sb3_qflex.sdac.sdac import SDAC
 
 
 __all__ = [
     "DEPSAC",
+    "DPMD",
+    "SDAC",
     "CheckpointError",
     "DEPConfig",
     "DEPCrossQ",
@@ -75,6 +79,7 @@ _HOME = {
     "DEPCrossQ": "sb3_qflex.dep.algorithms",
     "DEPQFlex": "sb3_qflex.dep.algorithms",
     "DEPSAC": "sb3_qflex.dep.algorithms",
+    "DPMD": "sb3_qflex.dpmd.dpmd",
     "DiagnosticsCallback": "sb3_qflex.analysis.callback",
     "DictGeometricReplayBuffer": "sb3_qflex.common.replay_recent",
     "DictRecentReplayBuffer": "sb3_qflex.common.replay_recent",
@@ -97,6 +102,7 @@ _HOME = {
     "QFlex": "sb3_qflex.qflex.qflex",
     "QFlexPolicy": "sb3_qflex.qflex.policies",
     "RecentReplayBuffer": "sb3_qflex.common.replay_recent",
+    "SDAC": "sb3_qflex.sdac.sdac",
     "TrainingCheckpoint": "sb3_qflex.checkpoint.callback",
 }
 

@@ -55,6 +55,7 @@ class ZooAlgorithm:
 
 #: By RL Zoo's name, as in ``--algo``.
 ALGORITHMS = {
+    "dpmd": ZooAlgorithm("sb3_qflex.dpmd.dpmd:DPMD", f"{_TUNING}_sdac:sample_sdac"),
     "qflex": ZooAlgorithm("sb3_qflex.qflex.qflex:QFlex", f"{_TUNING}:sample_qflex_params"),
     "flowrl": ZooAlgorithm("sb3_qflex.flowrl.flowrl:FlowRL", f"{_TUNING}_flowrl:sample_flowrl_params"),
     "lattice_crossq": ZooAlgorithm(
@@ -74,6 +75,7 @@ ALGORITHMS = {
     "dep_crossq": ZooAlgorithm(f"{_DEP}:DEPCrossQ", f"{_DEP_TUNING}:sample_crossq", f"{_DEP_TUNING}:convert_params"),
     "dep_qflex": ZooAlgorithm(f"{_DEP}:DEPQFlex", f"{_DEP_TUNING}:sample_qflex", f"{_DEP_TUNING}:convert_params"),
     "dep_sac": ZooAlgorithm(f"{_DEP}:DEPSAC", f"{_DEP_TUNING}:sample_sac", f"{_DEP_TUNING}:convert_params"),
+    "sdac": ZooAlgorithm("sb3_qflex.sdac.sdac:SDAC", f"{_TUNING}_sdac:sample_sdac"),
 }
 #: Tuning spaces for algorithms of others that RL Zoo has none for; whatever it has or gets itself comes first.
 TUNING_OF_OTHERS = {"crossq": ZooAlgorithm("sb3_contrib:CrossQ", f"{_TUNING}:sample_crossq_params")}

@@ -2,18 +2,25 @@
 
 import math
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch as th
+from helpers.small_diffusion import small_diffusion
+from helpers.small_models import BoxEnv
 
-from sb3_qflex.common.diffusion import NoiseAt, NoiseSchedule, noised, posterior_chain
+from sb3_qflex.common.diffusion import NoiseAt, NoiseSchedule, posterior_chain
 from sb3_qflex.common.diffusion_networks import Temperature
 from sb3_qflex.sdac.objectives import (
+    Values,
     averaged_noise,
     effective_samples,
     noise_entropy,
+    reverse_goal,
     reverse_weights,
     reweighted_loss,
 )
+from sb3_qflex.sdac.sdac import SDAC
 
 SCHEDULE = NoiseSchedule("linear", 20, 0.8)
 
@@ -74,52 +81,60 @@ def test_alpha_falls_on_its_course_whatever_the_number_of_actuators(action_dim: 
     assert noise_entropy(th.tensor(fixed_point), action_dim).item() == pytest.approx(-0.9 * action_dim, rel=1e-5)
 
 
-# --- One state: a table of eps over x for each t, which learns from Q itself ---
+# --- One state, with Q itself in the place of critics ---
 
 
-def learned_noise(values, rounds: int, samples: int = 20_000) -> NoiseAt:
-    """
-    What the policy of one state becomes when its noise predictor fits the weighted noises exactly: for each t the
-    regression of them on x_t, on bins of it; x_t comes from the policy itself.
-    """
-    edges = th.linspace(-3.0, 3.0, 121)
-    # The untrained predictor: x_0 = 0 as far as the schedule tells.
-    tables = [((edges[:-1] + edges[1:]) / 2) * (1 - c["abar"]) ** -0.5 for c in SCHEDULE.steps]
+def two_modes(actions: th.Tensor) -> th.Tensor:
+    a = actions.squeeze(-1)
+    return 5.0 * ((-((a - 0.6) ** 2) / 0.02).exp() + (-((a + 0.6) ** 2) / 0.02).exp())
+
+
+def best_noise(values: Values, n_samples: int, repeats: int) -> NoiseAt:
+    """The noise predictor with the smallest loss, on a grid of x: the mean of the averaged noises there."""
+    draw, points = generator(3), th.linspace(-4.0, 4.0, 161)
+    x = points.repeat(repeats).unsqueeze(1)
+    tables = []
+    for t in range(20):
+        noises, steps = th.randn(len(x), n_samples, 1, generator=draw), th.full((len(x),), t)
+        weights = reverse_weights(values, x, noises, steps, SCHEDULE, 1.0)
+        tables.append(averaged_noise(noises, weights).view(repeats, -1).mean(dim=0))
 
     def eps_hat(x: th.Tensor, t: int) -> th.Tensor:
-        return tables[t][(th.bucketize(x, edges) - 1).clamp(0, 119)]
+        place = (x.clamp(-3.99, 3.99) + 4.0) / 0.05
+        low = place.long()
+        return th.lerp(tables[t][low], tables[t][low + 1], place - low)
 
-    draw = generator(3)
-    for _ in range(rounds):
-        x0 = posterior_chain(eps_hat, th.randn(20, samples, 1, generator=draw), SCHEDULE)
-        for t in range(20):
-            x = noised(x0, th.full((samples,), t), th.randn(samples, 1, generator=draw), SCHEDULE)
-            noises = th.randn(samples, 64, 1, generator=draw)
-            weights = reverse_weights(values, x, noises, th.full((samples,), t), SCHEDULE, 1.0)
-            target = averaged_noise(noises, weights).squeeze(1)
-            bins = (th.bucketize(x.squeeze(1), edges) - 1).clamp(0, 119)
-            count = th.bincount(bins, minlength=120)
-            mean = th.zeros(120).index_add_(0, bins, target) / count.clamp(min=1)
-            tables[t] = th.where(count > 20, mean, tables[t])
     return eps_hat
 
 
-@pytest.mark.slow
-def test_a_bandit_with_two_modes_keeps_both() -> None:
-    def values(actions: th.Tensor) -> th.Tensor:
-        a = actions.squeeze(-1)
-        return 5.0 * ((-((a - 0.6) ** 2) / 0.02).exp() + (-((a + 0.6) ** 2) / 0.02).exp())
-
-    eps_hat = learned_noise(values, rounds=3)
-    actions = posterior_chain(eps_hat, th.randn(20, 1000, 1, generator=generator(9)), SCHEDULE).squeeze(1)
+def assert_two_modes(actions: th.Tensor) -> None:
     assert 0.4 <= (actions > 0).double().mean() <= 0.6
     assert (actions.abs() < 0.2).double().mean() < 0.08
 
 
-@pytest.mark.slow
-def test_a_bandit_with_one_mode_has_the_variance_of_twenty_coarse_steps() -> None:
-    # exp(Q) is N(0.3, 0.2^2); the chain gives 0.0151 of it, see the chain with the exact score.
-    eps_hat = learned_noise(quadratic(25.0, th.tensor([0.3])), rounds=3)
+def test_the_targets_lead_to_both_of_two_modes() -> None:
+    noise = th.randn(20, 1000, 1, generator=generator(9))
+    assert_two_modes(posterior_chain(best_noise(two_modes, 64, 100), noise, SCHEDULE))
+
+
+def test_the_targets_of_a_quadratic_lead_to_the_variance_of_twenty_coarse_steps() -> None:
+    # exp(Q) is N(0.3, 0.2^2): the variance is that of the chain with the exact score, and not 0.04. With many draws:
+    # those of 64 lean to the mean of all.
+    eps_hat = best_noise(quadratic(25.0, th.tensor([0.3])), 1024, 5)
     actions = posterior_chain(eps_hat, th.randn(20, 20_000, 1, generator=generator(9)), SCHEDULE)
     assert actions.var().item() == pytest.approx(0.0151, rel=0.25)
     assert actions.mean().item() == pytest.approx(0.3, abs=0.03)
+
+
+@pytest.mark.slow
+def test_a_policy_learns_both_of_two_modes(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {"learning_rate": 3e-3, "policy_lr_begin": 1000, "policy_lr_steps": 1000}
+    env = BoxEnv(action_space=gym.spaces.Box(-1.0, 1.0, (1,), np.float32))
+    wide = {"net_arch": [128, 128]}
+    model = small_diffusion(SDAC, env, n_particles=1, noise_scale=0.0, diffusion_steps=20, policy_kwargs=wide, **rates)
+    monkeypatch.setattr(model.policy, "values", lambda observations, actions: two_modes(actions))
+    observations = th.zeros(256, 3)
+    for _ in range(2000):
+        goal, _ = reverse_goal(model.policy, observations, 64, th.tensor(5.0))
+        model.update_policy(goal)
+    assert_two_modes(model.policy.sample(th.zeros(1000, 3)))
