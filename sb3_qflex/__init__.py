@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sb3_qflex.analysis.callback import DiagnosticsCallback
     from sb3_qflex.checkpoint.callback import TrainingCheckpoint
     from sb3_qflex.checkpoint.errors import CheckpointError
+    from sb3_qflex.dacer.dacer import DACER
     from sb3_qflex.dep.algorithms import DEPSAC, DEPCrossQ, DEPQFlex
     from sb3_qflex.dep.config import DEPConfig
     from sb3_qflex.dynsyn.dynsyn import DynSynCrossQ, DynSynQFlex, DynSynSAC
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
     from sb3_qflex.maxinfo.maxinfo import MaxInfoCrossQ, MaxInfoSAC
     from sb3_qflex.qflex.policies import QFlexPolicy
     from sb3_qflex.qflex.qflex import QFlex
+    from sb3_qflex.qsm.qsm import QSM
 
 
 __all__ = [
+    "DACER",
     "DEPSAC",
+    "QSM",
     "CheckpointError",
     "DEPConfig",
     "DEPCrossQ",
@@ -54,6 +58,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "DACER": "sb3_qflex.dacer.dacer",
+    "QSM": "sb3_qflex.qsm.qsm",
     "CheckpointError": "sb3_qflex.checkpoint.errors",
     "DEPConfig": "sb3_qflex.dep.config",
     "DEPCrossQ": "sb3_qflex.dep.algorithms",

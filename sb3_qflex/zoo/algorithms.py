@@ -55,6 +55,8 @@ class ZooAlgorithm:
 
 #: By RL Zoo's name, as in ``--algo``.
 ALGORITHMS = {
+    "dacer": ZooAlgorithm("sb3_qflex.dacer.dacer:DACER", f"{_TUNING}_dacer:sample_dacer"),
+    "qsm": ZooAlgorithm("sb3_qflex.qsm.qsm:QSM", f"{_TUNING}_qsm:sample_qsm"),
     "qflex": ZooAlgorithm("sb3_qflex.qflex.qflex:QFlex", f"{_TUNING}:sample_qflex_params"),
     "lattice_crossq": ZooAlgorithm(
         f"{_LATTICE}:LatticeCrossQ", f"{_LATTICE_TUNING}:sample_crossq", f"{_LATTICE_TUNING}:convert_params"
