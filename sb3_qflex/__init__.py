@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         GeometricReplayBuffer,
         RecentReplayBuffer,
     )
+    from sb3_qflex.dacer.dacer import DACER
     from sb3_qflex.dep.algorithms import DEPSAC, DEPCrossQ, DEPQFlex
     from sb3_qflex.dep.config import DEPConfig
     from sb3_qflex.dpmd.dpmd import DPMD
@@ -37,12 +38,15 @@ if TYPE_CHECKING:
     from sb3_qflex.qflex.policies import QFlexPolicy
     from sb3_qflex.qflex.qflex import QFlex
     from sb3_qflex.sdac.sdac import SDAC
+    from sb3_qflex.qsm.qsm import QSM
 
 
 __all__ = [
+    "DACER",
     "DEPSAC",
     "DPMD",
     "SDAC",
+    "QSM",
     "CheckpointError",
     "DEPConfig",
     "DEPCrossQ",
@@ -74,6 +78,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "DACER": "sb3_qflex.dacer.dacer",
+    "QSM": "sb3_qflex.qsm.qsm",
     "CheckpointError": "sb3_qflex.checkpoint.errors",
     "DEPConfig": "sb3_qflex.dep.config",
     "DEPCrossQ": "sb3_qflex.dep.algorithms",

@@ -48,7 +48,7 @@ class DiffusionPolicyBase(Policy):
 
     A subclass ends its constructor with ``options.check_options(self)``, says in :attr:`followed` which networks have
     such copies, and overrides :meth:`exploration_std` for noise on executed actions, and :meth:`chain`,
-    :meth:`noise_at` or :meth:`make_actor` for other chains or networks.
+    :attr:`n_noises`, :meth:`noise_at`, :meth:`make_actor` or :meth:`make_critic` for other chains or networks.
 
     :param observation_space: Observation space: no images.
     :param action_space: A bounded Box of floats.
@@ -132,7 +132,9 @@ class DiffusionPolicyBase(Policy):
             "normalize_images": self.normalize_images,
         }
         self.actor = self.make_actor(net_arch=archs["pi"], **self._update_features_extractor(kwargs))
-        self.critic = Critics(net_arch=archs["qf"], n_critics=self.n_critics, **self._update_features_extractor(kwargs))
+        self.critic = self.make_critic(
+            net_arch=archs["qf"], n_critics=self.n_critics, **self._update_features_extractor(kwargs)
+        )
         for name in self.followed:
             setattr(self, f"{name}_target", deepcopy(getattr(self, name)).requires_grad_(False))
         for network in (self.actor, self.critic):
@@ -148,6 +150,12 @@ class DiffusionPolicyBase(Policy):
         :param kwargs: Of :class:`NoisePredictor`.
         """
         return NoisePredictor(**kwargs)
+
+    def make_critic(self, **kwargs: Any) -> Critics:
+        """
+        :param kwargs: Of :class:`Critics`.
+        """
+        return Critics(**kwargs)
 
     def set_schedule(self) -> None:
         """Take the noise schedule that the options say."""
@@ -228,9 +236,14 @@ class DiffusionPolicyBase(Policy):
     def _particles(self, actor: NoisePredictor, features: th.Tensor, noise: th.Tensor | None) -> th.Tensor:
         shape = len(features), self.n_particles, self.action_dim
         if noise is None:
-            noise = th.randn(self.diffusion_steps, *shape, device=features.device, dtype=features.dtype)
+            noise = th.randn(self.n_noises, *shape, device=features.device, dtype=features.dtype)
         rows = noise.to(features).expand(-1, *shape).flatten(1, 2)
         return self.chain(self.noise_at(actor, features, self.n_particles), rows).view(shape)
+
+    @property
+    def n_noises(self) -> int:
+        """Standard normal numbers that :meth:`chain` takes for each coordinate."""
+        return self.diffusion_steps
 
     def chain(self, eps_hat: NoiseAt, noise: th.Tensor) -> th.Tensor:
         """
@@ -244,9 +257,9 @@ class DiffusionPolicyBase(Policy):
 
     def fixed_noise(self) -> th.Tensor:
         """The noise of deterministic actions, (T, 1, N, |A|): the same for every state."""
-        shape = self.diffusion_steps, 1, self.n_particles, self.action_dim
+        shape = self.n_noises, 1, self.n_particles, self.action_dim
         if self._fixed_noise is None or self._fixed_noise.shape != shape:
-            self._fixed_noise = fixed_noise(self.diffusion_steps, self.n_particles, self.action_dim).unsqueeze(1)
+            self._fixed_noise = fixed_noise(self.n_noises, self.n_particles, self.action_dim).unsqueeze(1)
         return self._fixed_noise
 
     # --- The readable definition or its fast form ---

@@ -42,7 +42,9 @@ class LearnerGuard:
             columns = values.sum(dim=0) if values.dim() > 0 else values
             self._checks.append(_Check(name, update, th.isfinite(columns)))
 
-    def step(self, optimizer: th.optim.Optimizer, loss: th.Tensor, name: str, update: int) -> None:
+    def step(
+        self, optimizer: th.optim.Optimizer, loss: th.Tensor, name: str, update: int, max_norm: float | None = None
+    ) -> None:
         """
         One optimizer step on the loss, left out where the loss or a gradient is not finite.
 
@@ -51,6 +53,7 @@ class LearnerGuard:
         :param loss: A scalar.
         :param name: What the loss is, for the message.
         :param update: Number of the gradient step.
+        :param max_norm: Norm that the gradient is clipped to; None for none.
         """
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         for frozen in (p for p in parameters if not p.requires_grad):
@@ -60,6 +63,8 @@ class LearnerGuard:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         norm = th.nn.utils.get_total_norm([g for g in gradients if g is not None])
+        if max_norm is not None:
+            th.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
         self.check(f"{name} loss", loss.detach(), update)
         self.check(f"gradient of the {name} loss", norm, update)
         _masked_step(optimizer, th.isfinite(loss.detach()) & th.isfinite(norm))

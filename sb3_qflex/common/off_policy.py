@@ -218,15 +218,18 @@ class OffPolicyBase(CollectingAlgorithm):
         self._guard.raise_if_any(self.num_timesteps)
         self._record(self._training_log.means.values())
 
-    def minimise(self, optimizer: th.optim.Optimizer, loss: th.Tensor, name: str) -> None:
+    def minimise(
+        self, optimizer: th.optim.Optimizer, loss: th.Tensor, name: str, max_grad_norm: float | None = None
+    ) -> None:
         """
         One step of an optimizer, left out and reported where loss or gradient are not finite; the loss is logged.
 
         :param optimizer: Its parameters are the only ones to which the loss is differentiated.
         :param loss: A scalar.
         :param name: What the loss is of, for the log and for messages.
+        :param max_grad_norm: Norm that the gradient is clipped to; None for none.
         """
-        self._guard.step(optimizer, loss, name, self._n_updates)
+        self._guard.step(optimizer, loss, name, self._n_updates, max_grad_norm)
         self._training_log.means.add(f"{name}_loss", loss)
 
     def is_due(self, every: int) -> bool:

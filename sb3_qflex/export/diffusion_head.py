@@ -54,10 +54,8 @@ class DiffusionHead(Head):
     def forward(self, *inputs: th.Tensor) -> th.Tensor:
         hoisted = self.denoiser.hoist(inputs[0])
         x = self.start_scale * self.noise[0]
-        for k, t in enumerate(reversed(range(len(self.steps))), start=1):
+        for t in reversed(range(len(self.steps))):
             x = self.step(x, _at_particles(self.denoiser, hoisted + self.time_biases[t], x), t)
-            if t > 0:
-                x = x + self.noise_scale(t) * self.noise[k]
         if not len(self.critics):
             return x.squeeze(1)
         values = [_at_particles(one, cast(ExportedMLP, one).hoist(inputs[1]), x).squeeze(2) for one in self.critics]
@@ -70,16 +68,24 @@ class DiffusionHead(Head):
         """
         return self.steps[t]["var"] ** 0.5
 
+    def noise_behind(self, t: int) -> th.Tensor:
+        """
+        :param t: Step.
+        :return: Standard normal noise that follows it, shape (N, |A|).
+        """
+        return self.noise[len(self.steps) - t]
+
     def step(self, x: th.Tensor, eps: th.Tensor, t: int) -> th.Tensor:
         """
-        One step of the chain, without the noise behind it.
+        One step of the chain, with the noise behind it.
 
         :param x: Shape (B or 1, N, |A|).
         :param eps: Predicted noise, (B, N, |A|).
         :param t: Step.
         """
         c = self.steps[t]
-        return c["c1"] * (x * c["signal_inverse"] - eps * c["noise_ratio"]).clamp(-1.0, 1.0) + c["c2"] * x
+        x = c["c1"] * (x * c["signal_inverse"] - eps * c["noise_ratio"]).clamp(-1.0, 1.0) + c["c2"] * x
+        return x + self.noise_scale(t) * self.noise_behind(t) if t > 0 else x
 
     def write(self, graph: "Graph", *inputs: str) -> str:
         n_particles, n_actions = self.noise.shape[1:]
@@ -87,12 +93,10 @@ class DiffusionHead(Head):
         hoisted = self.denoiser.write_hoist(graph, inputs[0])
         weights = graph.constant(self.denoiser.input_weight.t()), self.denoiser.write_layers(graph)
         x = graph.constant(self.start_scale * self.noise[0])
-        for k, t in enumerate(reversed(range(len(self.steps))), start=1):
+        for t in reversed(range(len(self.steps))):
             state = graph.add("Add", hoisted, graph.constant(self.time_biases[t]))
             eps = graph.add("Reshape", _write_at_particles(graph, self.denoiser, state, x, weights), shape)
             x = self.write_step(graph, x, eps, t)
-            if t > 0:
-                x = graph.add("Add", x, graph.constant(self.noise_scale(t) * self.noise[k]))
         if not len(self.critics):
             return graph.add("Squeeze", x, graph.constant(np.array([1])))
         return self._write_best(graph, inputs[1], x)
@@ -101,7 +105,8 @@ class DiffusionHead(Head):
         """As :meth:`step`, from and to the names of values."""
         c = {name: graph.constant(np.float32(value)) for name, value in self.steps[t].items()}
         start = graph.add("Sub", graph.add("Mul", x, c["signal_inverse"]), graph.add("Mul", eps, c["noise_ratio"]))
-        return graph.add("Add", graph.add("Mul", graph.clamp(start), c["c1"]), graph.add("Mul", x, c["c2"]))
+        x = graph.add("Add", graph.add("Mul", graph.clamp(start), c["c1"]), graph.add("Mul", x, c["c2"]))
+        return graph.add("Add", x, graph.constant(self.noise_scale(t) * self.noise_behind(t))) if t > 0 else x
 
     def _write_best(self, graph: "Graph", features: str, x: str) -> str:
         shape = graph.constant(np.array([-1, self.noise.shape[1]]))

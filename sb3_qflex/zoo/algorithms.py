@@ -56,6 +56,8 @@ class ZooAlgorithm:
 #: By RL Zoo's name, as in ``--algo``.
 ALGORITHMS = {
     "dpmd": ZooAlgorithm("sb3_qflex.dpmd.dpmd:DPMD", f"{_TUNING}_sdac:sample_sdac"),
+    "dacer": ZooAlgorithm("sb3_qflex.dacer.dacer:DACER", f"{_TUNING}_dacer:sample_dacer"),
+    "qsm": ZooAlgorithm("sb3_qflex.qsm.qsm:QSM", f"{_TUNING}_qsm:sample_qsm"),
     "qflex": ZooAlgorithm("sb3_qflex.qflex.qflex:QFlex", f"{_TUNING}:sample_qflex_params"),
     "flowrl": ZooAlgorithm("sb3_qflex.flowrl.flowrl:FlowRL", f"{_TUNING}_flowrl:sample_flowrl_params"),
     "lattice_crossq": ZooAlgorithm(

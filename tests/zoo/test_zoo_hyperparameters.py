@@ -139,6 +139,10 @@ def test_small_machine_files_share_one_regime() -> None:
     contents = {path.stem: without_dynsyn(yaml.safe_load(path.read_text())) for path in files}
     # tests/dep has those with DEP.
     contents = {name: content for name, content in contents.items() if not name.startswith("dep_")}
+    for name in ("qsm", "dacer"):
+        # In the same regime, what the paper compares with.
+        expected = {env_id: {**entry, "preset": "qflex"} for env_id, entry in contents["sac"].items()}
+        assert contents.pop(name) == expected
     ppo = contents.pop("ppo")
     siblings = {"qflex", "sac", "crossq", "tqc", "maxinfo_sac", "maxinfo_crossq", "sdac", "dpmd", *LATTICE, *DYNSYN}
     assert set(contents) == siblings | {"flowrl", "qsm", "dacer"}

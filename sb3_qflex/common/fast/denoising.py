@@ -44,7 +44,17 @@ def has_fast_form(net: nn.Module, network: nn.Module) -> bool:
     :param net: The layers.
     :param network: The module that has them.
     """
-    if th.is_grad_enabled() or network.training or is_watched() or type(net) not in CHAINS:
+    return not (th.is_grad_enabled() or network.training) and is_plain(net, network)
+
+
+def is_plain(net: nn.Module, network: nn.Module) -> bool:
+    """
+    The same, but for gradients, which may be on.
+
+    :param net: The layers.
+    :param network: The module that has them.
+    """
+    if is_watched() or type(net) not in CHAINS:
         return False
     layers = list(net.children())
     kinds = [type(layer) for layer in layers]
@@ -116,11 +126,12 @@ def hoisted_noise(layers: nn.Sequential, features: th.Tensor, times: th.Tensor) 
 
     :param layers: The noise predictor's, which :func:`has_fast_form`; their inputs are state, action and time.
     :param features: Shape (B, features_dim).
-    :param times: Embedding of the steps 0 ... T - 1, shape (T, E).
+    :param times: Embedding of the steps 0 ... T - 1, shape (T, E); E can be 0.
     """
     net = HoistedMLP(layers, features.shape[1])
-    action_weight = net.input_weight[:, : -times.shape[1]].contiguous()
-    hoisted, table = net.hoist(features), times @ net.input_weight[:, -times.shape[1] :].t()
+    n_actions = net.input_weight.shape[1] - times.shape[1]
+    action_weight = net.input_weight[:, :n_actions].contiguous()
+    hoisted, table = net.hoist(features), times @ net.input_weight[:, n_actions:].t()
 
     def eps_hat(x: th.Tensor, t: int) -> th.Tensor:
         return net.propagate(_add_states(linear(x, action_weight, table[t]), hoisted))

@@ -1,0 +1,1 @@
+"""Diffusion Actor-Critic with Entropy Regulator (arXiv 2405.15177): the algorithm, its policy and its mathematics."""
