@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     from sb3_qflex.maxinfo.maxinfo import MaxInfoCrossQ, MaxInfoSAC
     from sb3_qflex.qflex.policies import QFlexPolicy
     from sb3_qflex.qflex.qflex import QFlex
-    from sb3_qflex.sdac.sdac import SDAC
     from sb3_qflex.qsm.qsm import QSM
+    from sb3_qflex.sdac.sdac import SDAC
 
 
 __all__ = [
     "DACER",
     "DEPSAC",
     "DPMD",
-    "SDAC",
     "QSM",
+    "SDAC",
     "CheckpointError",
     "DEPConfig",
     "DEPCrossQ",
@@ -78,9 +78,8 @@ __all__ = [
 ]
 
 _HOME = {
-    "DACER": "sb3_qflex.dacer.dacer",
-    "QSM": "sb3_qflex.qsm.qsm",
     "CheckpointError": "sb3_qflex.checkpoint.errors",
+    "DACER": "sb3_qflex.dacer.dacer",
     "DEPConfig": "sb3_qflex.dep.config",
     "DEPCrossQ": "sb3_qflex.dep.algorithms",
     "DEPQFlex": "sb3_qflex.dep.algorithms",
@@ -89,6 +88,10 @@ _HOME = {
     "DiagnosticsCallback": "sb3_qflex.analysis.callback",
     "DictGeometricReplayBuffer": "sb3_qflex.common.replay_recent",
     "DictRecentReplayBuffer": "sb3_qflex.common.replay_recent",
+    "DynSynCrossQ": "sb3_qflex.dynsyn.dynsyn",
+    "DynSynPPO": "sb3_qflex.dynsyn.ppo",
+    "DynSynQFlex": "sb3_qflex.dynsyn.dynsyn",
+    "DynSynSAC": "sb3_qflex.dynsyn.dynsyn",
     "FlowRL": "sb3_qflex.flowrl.flowrl",
     "FlowRLPolicy": "sb3_qflex.flowrl.policies",
     "GeometricReplayBuffer": "sb3_qflex.common.replay_recent",
@@ -101,12 +104,9 @@ _HOME = {
     "LatticeSAC": "sb3_qflex.lattice.lattice",
     "MaxInfoCrossQ": "sb3_qflex.maxinfo.maxinfo",
     "MaxInfoSAC": "sb3_qflex.maxinfo.maxinfo",
-    "DynSynCrossQ": "sb3_qflex.dynsyn.dynsyn",
-    "DynSynPPO": "sb3_qflex.dynsyn.ppo",
-    "DynSynQFlex": "sb3_qflex.dynsyn.dynsyn",
-    "DynSynSAC": "sb3_qflex.dynsyn.dynsyn",
     "QFlex": "sb3_qflex.qflex.qflex",
     "QFlexPolicy": "sb3_qflex.qflex.policies",
+    "QSM": "sb3_qflex.qsm.qsm",
     "RecentReplayBuffer": "sb3_qflex.common.replay_recent",
     "SDAC": "sb3_qflex.sdac.sdac",
     "TrainingCheckpoint": "sb3_qflex.checkpoint.callback",

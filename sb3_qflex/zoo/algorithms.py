@@ -55,10 +55,15 @@ class ZooAlgorithm:
 
 #: By RL Zoo's name, as in ``--algo``.
 ALGORITHMS = {
-    "dpmd": ZooAlgorithm("sb3_qflex.dpmd.dpmd:DPMD", f"{_TUNING}_sdac:sample_sdac"),
-    "dacer": ZooAlgorithm("sb3_qflex.dacer.dacer:DACER", f"{_TUNING}_dacer:sample_dacer"),
-    "qsm": ZooAlgorithm("sb3_qflex.qsm.qsm:QSM", f"{_TUNING}_qsm:sample_qsm"),
     "qflex": ZooAlgorithm("sb3_qflex.qflex.qflex:QFlex", f"{_TUNING}:sample_qflex_params"),
+    "dacer": ZooAlgorithm("sb3_qflex.dacer.dacer:DACER", f"{_TUNING}_dacer:sample_dacer"),
+    "dep_crossq": ZooAlgorithm(f"{_DEP}:DEPCrossQ", f"{_DEP_TUNING}:sample_crossq", f"{_DEP_TUNING}:convert_params"),
+    "dep_qflex": ZooAlgorithm(f"{_DEP}:DEPQFlex", f"{_DEP_TUNING}:sample_qflex", f"{_DEP_TUNING}:convert_params"),
+    "dep_sac": ZooAlgorithm(f"{_DEP}:DEPSAC", f"{_DEP_TUNING}:sample_sac", f"{_DEP_TUNING}:convert_params"),
+    "dpmd": ZooAlgorithm("sb3_qflex.dpmd.dpmd:DPMD", f"{_TUNING}_sdac:sample_sdac"),
+    "dynsyn_crossq": ZooAlgorithm("sb3_qflex.dynsyn.dynsyn:DynSynCrossQ", f"{_TUNING}_dynsyn:sample_crossq"),
+    "dynsyn_qflex": ZooAlgorithm("sb3_qflex.dynsyn.dynsyn:DynSynQFlex", f"{_TUNING}_dynsyn:sample_qflex"),
+    "dynsyn_sac": ZooAlgorithm("sb3_qflex.dynsyn.dynsyn:DynSynSAC", f"{_TUNING}_dynsyn:sample_sac"),
     "flowrl": ZooAlgorithm("sb3_qflex.flowrl.flowrl:FlowRL", f"{_TUNING}_flowrl:sample_flowrl_params"),
     "lattice_crossq": ZooAlgorithm(
         f"{_LATTICE}:LatticeCrossQ", f"{_LATTICE_TUNING}:sample_crossq", f"{_LATTICE_TUNING}:convert_params"
@@ -69,14 +74,9 @@ ALGORITHMS = {
     "lattice_sac": ZooAlgorithm(
         f"{_LATTICE}:LatticeSAC", f"{_LATTICE_TUNING}:sample_sac", f"{_LATTICE_TUNING}:convert_params"
     ),
-    "dynsyn_crossq": ZooAlgorithm("sb3_qflex.dynsyn.dynsyn:DynSynCrossQ", f"{_TUNING}_dynsyn:sample_crossq"),
-    "dynsyn_qflex": ZooAlgorithm("sb3_qflex.dynsyn.dynsyn:DynSynQFlex", f"{_TUNING}_dynsyn:sample_qflex"),
-    "dynsyn_sac": ZooAlgorithm("sb3_qflex.dynsyn.dynsyn:DynSynSAC", f"{_TUNING}_dynsyn:sample_sac"),
     "maxinfo_crossq": ZooAlgorithm("sb3_qflex.maxinfo.maxinfo:MaxInfoCrossQ", f"{_TUNING}_maxinfo:sample_crossq"),
     "maxinfo_sac": ZooAlgorithm("sb3_qflex.maxinfo.maxinfo:MaxInfoSAC", f"{_TUNING}_maxinfo:sample_sac"),
-    "dep_crossq": ZooAlgorithm(f"{_DEP}:DEPCrossQ", f"{_DEP_TUNING}:sample_crossq", f"{_DEP_TUNING}:convert_params"),
-    "dep_qflex": ZooAlgorithm(f"{_DEP}:DEPQFlex", f"{_DEP_TUNING}:sample_qflex", f"{_DEP_TUNING}:convert_params"),
-    "dep_sac": ZooAlgorithm(f"{_DEP}:DEPSAC", f"{_DEP_TUNING}:sample_sac", f"{_DEP_TUNING}:convert_params"),
+    "qsm": ZooAlgorithm("sb3_qflex.qsm.qsm:QSM", f"{_TUNING}_qsm:sample_qsm"),
     "sdac": ZooAlgorithm("sb3_qflex.sdac.sdac:SDAC", f"{_TUNING}_sdac:sample_sdac"),
 }
 #: Tuning spaces for algorithms of others that RL Zoo has none for; whatever it has or gets itself comes first.

@@ -145,7 +145,7 @@ def test_small_machine_files_share_one_regime() -> None:
         assert contents.pop(name) == expected
     ppo = contents.pop("ppo")
     siblings = {"qflex", "sac", "crossq", "tqc", "maxinfo_sac", "maxinfo_crossq", "sdac", "dpmd", *LATTICE, *DYNSYN}
-    assert set(contents) == siblings | {"flowrl", "qsm", "dacer"}
+    assert set(contents) == siblings | {"flowrl"}
     assert set(contents["qflex"]) >= {"default", *PAPER_TASKS}
     assert all(contents[algo] == contents["qflex"] for algo in siblings)
     # Methods with settings of their own share what makes them comparable.
