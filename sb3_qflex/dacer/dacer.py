@@ -263,14 +263,6 @@ class DACER(Algorithm):
             self.policy.follow(self.tau)
         self.update_temperature(batch.observations)
 
-    def is_due(self, every: int) -> bool:
-        """
-        Whether this update is one of those, counted from the first on.
-
-        :param every: Gradient steps between two of them.
-        """
-        return (self._n_updates - 1) % every == 0
-
     def update_policy(self, observations: PyTorchObs) -> None:
         """
         A step of the noise predictor with its own learning rate.
