@@ -1,13 +1,13 @@
 """
 Determinants and quadratic forms of many covariances that share their factor, with gradients in closed form.
 
-With C_b = A diag(x_b) A^T + diag(y_b), d log det C = tr(C^-1 dC) and d(g^T C^-1 g) = 2 u^T dg - u^T dC u, u = C^-1 g. So
-one matrix G_b, a sum of C_b^-1 and u_b u_b^T, has all gradients:
+With C_b = A diag(x_b) A^T + diag(y_b) and u = C^-1 g, d log det C = tr(C^-1 dC) and d(g^T C^-1 g) = 2 u^T dg - u^T dC u.
+So one matrix G_b, a sum of C_b^-1 and u_b u_b^T, has all gradients:
 
     dx_b = diag(A^T G_b A),    dy_b = diag(G_b),    dA = 2 sum_b G_b A diag(x_b).
 
-C and G are linear in x and symmetric: their entries below the diagonal are one product, over j, of x_bj with a_ij a_kj (a
-Khatri-Rao product of A with itself), and so are dx and dA; no (B, d, n) is made. Entries are held in panels of few
+C and G are linear in x and symmetric: their entries below the diagonal are one product, over j, of x_bj with a_ij a_kj
+(a Khatri-Rao product of A with itself), and so are dx and dA; no (B, d, n) is made. Entries are held in panels of few
 columns, which bounds the memory of those products, and in which C is factorised: LAPACK takes its matrices one by one,
 and only the blocks on the diagonal are left to it. :class:`sb3_qflex.lattice.gaussian.LatticeGaussian` has the readable
 definition.
@@ -57,7 +57,7 @@ def factorise(factor: th.Tensor, scales: th.Tensor, diagonal: th.Tensor) -> Fact
     :raises torch.linalg.LinAlgError: Where one is not positive definite in this precision, or not finite.
     """
     rows, size = diagonal.shape
-    lower = diagonal.new_zeros(rows, size, size)
+    lower = diagonal.new_empty(rows, size, size)
     identity = th.eye(_WIDTH, dtype=lower.dtype, device=lower.device)
     inverses, failures = [], []
     for first, last in _panels(size):
@@ -65,7 +65,7 @@ def factorise(factor: th.Tensor, scales: th.Tensor, diagonal: th.Tensor) -> Fact
         panel = linear(scales, _products(factor, first, last)).view(rows, size - first, width)
         panel[:, :width].diagonal(dim1=1, dim2=2).add_(diagonal[:, first:last])
         if first > 0:
-            panel = th.baddbmm(panel, lower[:, first:, :first], lower[:, first:last, :first].mT, alpha=-1.0)
+            panel.baddbmm_(lower[:, first:, :first], lower[:, first:last, :first].mT, alpha=-1.0)
         block, failure = th.linalg.cholesky_ex(panel[:, :width])
         inverse = th.linalg.solve_triangular(block, identity[:width, :width].expand_as(block), upper=False)
         lower[:, first:last, first:last] = block
@@ -77,17 +77,22 @@ def factorise(factor: th.Tensor, scales: th.Tensor, diagonal: th.Tensor) -> Fact
     return Factors(lower, inverses)
 
 
-def inverse_factor(factors: Factors) -> th.Tensor:
+def inverse(factors: Factors) -> th.Tensor:
     """
-    L^-1, shape (B, d, d), with zeros above its diagonal.
+    C^-1, shape (B, d, d), from its last panel to its first: with Z = L_21 L_11^-1 and X = C_22^-1 known,
+
+        C^-1 = [[L_11^-T L_11^-1 + Z^T X Z, -Z^T X], [-X Z, X]].
 
     :param factors: Of C.
     """
-    inverted = th.zeros_like(factors.lower)
-    for (first, last), inverse in zip(_panels(inverted.shape[1]), factors.inverses, strict=True):
-        inverted[:, first:last, first:last] = inverse
-        left = factors.lower[:, first:last, :first] @ inverted[:, :first, :first]
-        th.bmm(inverse, left.neg_(), out=inverted[:, first:last, :first])
+    lower = factors.lower
+    inverted = th.empty_like(lower)
+    for (first, last), block in reversed(list(zip(_panels(lower.shape[1]), factors.inverses, strict=True))):
+        z = lower[:, last:, first:last] @ block
+        below = (inverted[:, last:, last:] @ z).neg_()
+        inverted[:, last:, first:last] = below
+        inverted[:, first:last, last:] = below.mT
+        inverted[:, first:last, first:last] = th.baddbmm(block.mT @ block, z.mT, below, alpha=-1.0)
     return inverted
 
 
@@ -105,35 +110,25 @@ class LogDetAndQuadratic(th.autograd.Function):
         :param diagonal: y, positive, shape (B, d).
         :param vectors: g, shape (B, d).
         :return: Two of shape (B,).
-        :raises torch.linalg.LinAlgError: Where C is not positive definite even in float64.
+        :raises torch.linalg.LinAlgError: As :func:`factorise`.
         """
-        given = factor, scales, diagonal, vectors
-        try:
-            factors = factorise(factor, scales, diagonal)
-        except th.linalg.LinAlgError:
-            # x and y can differ by more than float32 resolves.
-            given = tuple(one.double() for one in given)
-            factors = factorise(*given[:3])
-        lower = factors.lower
-        whitened = th.linalg.solve_triangular(lower, given[3].unsqueeze(2), upper=False).squeeze(2)
-        ctx.save_for_backward(*given[:2], whitened, lower, *factors.inverses)
-        ctx.dtype = vectors.dtype
-        log_det = 2.0 * lower.diagonal(dim1=1, dim2=2).log().sum(dim=1)
-        return log_det.to(ctx.dtype), whitened.square().sum(dim=1).to(ctx.dtype)
+        lower, inverses = factorise(factor, scales, diagonal)
+        whitened = th.linalg.solve_triangular(lower, vectors.unsqueeze(2), upper=False).squeeze(2)
+        ctx.save_for_backward(factor, scales, whitened, lower, *inverses)
+        return 2.0 * lower.diagonal(dim1=1, dim2=2).log().sum(dim=1), whitened.square().sum(dim=1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_log_det: th.Tensor, by_quadratic: th.Tensor) -> tuple[th.Tensor, ...]:
         factor, scales, whitened, lower, *inverses = ctx.saved_tensors
-        inverted = inverse_factor(Factors(lower, inverses))
-        solution = (whitened.unsqueeze(1) @ inverted).squeeze(1)
-        by_log_det, by_quadratic = (one.to(lower.dtype)[:, None] for one in (by_log_det, by_quadratic))
-        weighted = by_quadratic * solution
+        inverted = inverse(Factors(lower, inverses))
+        solution = th.linalg.solve_triangular(lower.mT, whitened.unsqueeze(2), upper=True).squeeze(2)
+        weighted = by_quadratic.unsqueeze(1) * solution
         by_factor, by_scales = th.zeros_like(factor), th.zeros_like(scales)
         by_diagonal = []
         for first, last in _panels(len(factor)):
             # G: its rows below the diagonal stand for those above it too.
-            panel = inverted[:, first:, first:].mT @ (inverted[:, first:, first:last] * by_log_det.unsqueeze(2))
+            panel = inverted[:, first:, first:last] * by_log_det[:, None, None]
             panel.baddbmm_(solution[:, first:, None], weighted[:, None, first:last], alpha=-1.0)
             width = last - first
             by_diagonal.append(panel[:, :width].diagonal(dim1=1, dim2=2).clone())
@@ -143,5 +138,4 @@ class LogDetAndQuadratic(th.autograd.Function):
             by_products = linear(flat.t(), scales.t()).view(len(factor) - first, width, -1)
             by_factor[first:] += (by_products * factor[None, first:last]).sum(dim=1)
             by_factor[first:last] += (by_products * factor[first:, None]).sum(dim=0)
-        gradients = by_factor, by_scales, th.cat(by_diagonal, dim=1), 2.0 * weighted
-        return tuple(one.to(ctx.dtype) for one in gradients)
+        return by_factor, by_scales, th.cat(by_diagonal, dim=1), 2.0 * weighted

@@ -49,14 +49,14 @@ class LatticeGaussian:
         """
         if not self._is_batched:
             return self.density.log_prob(actions.to(self.density.mean.dtype)).to(actions.dtype)
-        log_det, quadratic = self._log_det_and_quadratic(actions - self.mean)
+        log_det, quadratic = self._log_det_and_quadratic(actions)
         return -0.5 * (quadratic + log_det + len(self.weight) * math.log(2.0 * math.pi))
 
     def entropy(self) -> th.Tensor:
         """In closed form, shape (B,)."""
         if not self._is_batched:
             return self.density.entropy().to(self.mean.dtype)
-        log_det, _ = self._log_det_and_quadratic(th.zeros_like(self.mean))
+        log_det, _ = self._log_det_and_quadratic(self.mean)
         return 0.5 * (log_det + len(self.weight) * (1.0 + math.log(2.0 * math.pi)))
 
     @property
@@ -64,16 +64,27 @@ class LatticeGaussian:
         """Whether each row has a Sigma of its own; one for all needs no more than :attr:`density`."""
         return self.latent_std.dim() == self.action_std.dim() == 2
 
-    def _log_det_and_quadratic(self, errors: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    def _log_det_and_quadratic(self, actions: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """
-        log det Sigma and e^T Sigma^-1 e, as :attr:`density` has them.
+        log det Sigma and e^T Sigma^-1 e with e = actions - mean, in float64 where float32 does not do, as in
+        :attr:`density`, which is their definition.
 
+        :param actions: Shape (B, d).
+        :return: Two of shape (B,).
+        """
+        try:
+            return self._in_closed_form(actions)
+        except th.linalg.LinAlgError:
+            precise = LatticeGaussian(*(part.double() for part in self._parts()))
+            log_det, quadratic = precise._in_closed_form(actions.double())
+            return log_det.to(actions.dtype), quadratic.to(actions.dtype)
+
+    def _in_closed_form(self, actions: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """
         Where n < d they come from the n x n matrix C = W^T D^-1 W + V^-1, with V and D the variances:
         det Sigma = det C det V det D, and Sigma^-1 = D^-1 - D^-1 W C^-1 W^T D^-1.
-
-        :param errors: e, shape (B, d).
         """
-        latent, action = self.latent_std.square(), self.action_std.square()
+        errors, latent, action = actions - self.mean, self.latent_std.square(), self.action_std.square()
         n_actions, n_latents = self.weight.shape
         if n_latents >= n_actions:
             return LogDetAndQuadratic.apply(self.weight, latent, action, errors)
