@@ -1,8 +1,11 @@
 """
 Determinants and quadratic forms of many covariances that share their factor, with gradients in closed form.
 
-With C_b = A diag(x_b) A^T + diag(y_b) and u = C^-1 g, d log det C = tr(C^-1 dC) and d(g^T C^-1 g) = 2 u^T dg - u^T dC u.
-So one matrix G_b, a sum of C_b^-1 and u_b u_b^T, has all gradients:
+With C_b = A diag(x_b) A^T + diag(y_b) and u = C^-1 g,
+
+    d log det C = tr(C^-1 dC),    d(g^T C^-1 g) = 2 u^T dg - u^T dC u,
+
+so that one matrix G_b, a sum of C_b^-1 and u_b u_b^T, has all gradients:
 
     dx_b = diag(A^T G_b A),    dy_b = diag(G_b),    dA = 2 sum_b G_b A diag(x_b).
 

@@ -48,9 +48,18 @@ class LatticeGaussian:
         :return: Shape (B,).
         """
         if not self._is_batched:
-            return self.density.log_prob(actions.to(self.density.mean.dtype)).to(actions.dtype)
+            return self.readable_log_prob(actions)
         log_det, quadratic = self._log_det_and_quadratic(actions)
         return -0.5 * (quadratic + log_det + len(self.weight) * math.log(2.0 * math.pi))
+
+    def readable_log_prob(self, actions: th.Tensor) -> th.Tensor:
+        """
+        :meth:`log_prob` as :attr:`density` defines it.
+
+        :param actions: Shape (B, d).
+        :return: Shape (B,).
+        """
+        return self.density.log_prob(actions.to(self.density.mean.dtype)).to(actions.dtype)
 
     def entropy(self) -> th.Tensor:
         """In closed form, shape (B,)."""
