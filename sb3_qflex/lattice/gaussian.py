@@ -1,9 +1,15 @@
 """The Gaussian that latent noise makes of an action, as a pure function of its mean, output weights and deviations."""
 
+import math
 from functools import cached_property
 
 import torch as th
 from torch.distributions import Distribution, LowRankMultivariateNormal, MultivariateNormal
+
+from sb3_qflex.lattice.factorised import LogDetAndQuadratic
+
+#: Smallest latent variance whose inverse float32 holds.
+_TINY = 1e-30
 
 
 class LatticeGaussian:
@@ -41,11 +47,61 @@ class LatticeGaussian:
         :param actions: Shape (B, d).
         :return: Shape (B,).
         """
+        if not self._is_batched:
+            return self.readable_log_prob(actions)
+        log_det, quadratic = self._log_det_and_quadratic(actions)
+        return -0.5 * (quadratic + log_det + len(self.weight) * math.log(2.0 * math.pi))
+
+    def readable_log_prob(self, actions: th.Tensor) -> th.Tensor:
+        """
+        :meth:`log_prob` as :attr:`density` defines it.
+
+        :param actions: Shape (B, d).
+        :return: Shape (B,).
+        """
         return self.density.log_prob(actions.to(self.density.mean.dtype)).to(actions.dtype)
 
     def entropy(self) -> th.Tensor:
         """In closed form, shape (B,)."""
-        return self.density.entropy().to(self.mean.dtype)
+        if not self._is_batched:
+            return self.density.entropy().to(self.mean.dtype)
+        log_det, _ = self._log_det_and_quadratic(self.mean)
+        return 0.5 * (log_det + len(self.weight) * (1.0 + math.log(2.0 * math.pi)))
+
+    @property
+    def _is_batched(self) -> bool:
+        """Whether each row has a Sigma of its own; one for all needs no more than :attr:`density`."""
+        return self.latent_std.dim() == self.action_std.dim() == 2
+
+    def _log_det_and_quadratic(self, actions: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """
+        log det Sigma and e^T Sigma^-1 e with e = actions - mean, in float64 where float32 does not do, as in
+        :attr:`density`, which is their definition.
+
+        :param actions: Shape (B, d).
+        :return: Two of shape (B,).
+        """
+        try:
+            return self._in_closed_form(actions)
+        except th.linalg.LinAlgError:
+            precise = LatticeGaussian(*(part.double() for part in self._parts()))
+            log_det, quadratic = precise._in_closed_form(actions.double())
+            return log_det.to(actions.dtype), quadratic.to(actions.dtype)
+
+    def _in_closed_form(self, actions: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """
+        Where n < d they come from the n x n matrix C = W^T D^-1 W + V^-1, with V and D the variances:
+        det Sigma = det C det V det D, and Sigma^-1 = D^-1 - D^-1 W C^-1 W^T D^-1.
+        """
+        errors, latent, action = actions - self.mean, self.latent_std.square(), self.action_std.square()
+        n_actions, n_latents = self.weight.shape
+        if n_latents >= n_actions:
+            return LogDetAndQuadratic.apply(self.weight, latent, action, errors)
+        latent, scaled = latent.clamp_min(_TINY), errors / action
+        parts = self.weight.t(), action.reciprocal(), latent.reciprocal(), scaled @ self.weight
+        log_det, quadratic = LogDetAndQuadratic.apply(*parts)
+        log_det = log_det + latent.log().sum(dim=1) + action.log().sum(dim=1)
+        return log_det, (errors * scaled).sum(dim=1) - quadratic
 
     @property
     def covariance(self) -> th.Tensor:
@@ -63,7 +119,10 @@ class LatticeGaussian:
 
     @cached_property
     def density(self) -> Distribution:
-        """torch's form of it, of low rank where n < d. It factorises Sigma, so that sampling makes none."""
+        """
+        torch's form of it, of low rank where n < d: the readable definition, and the fast one where Sigma is the same
+        for all rows. It factorises Sigma, so that sampling makes none.
+        """
         try:
             return self._density()
         except th.linalg.LinAlgError:

@@ -65,7 +65,7 @@ def filled_buffer(problem: Problem, transitions: int | None = None) -> ReplayBuf
     return buffer
 
 
-def _made(algorithm: type[_Algorithm], problem: Problem, buffer: ReplayBuffer, **kwargs: Any) -> _Algorithm:
+def made(algorithm: type[_Algorithm], problem: Problem, buffer: ReplayBuffer, **kwargs: Any) -> _Algorithm:
     """A model with the networks of ``problem``, after a few updates."""
     policy_kwargs = {"net_arch": list(problem.hidden), "n_critics": problem.n_critics}
     env = SyntheticEnv(problem.obs_dim, problem.action_dim)
@@ -78,7 +78,7 @@ def _made(algorithm: type[_Algorithm], problem: Problem, buffer: ReplayBuffer, *
 
 def qflex(problem: Problem, buffer: ReplayBuffer, **kwargs: Any) -> QFlex:
     """QFlex with the networks of ``problem``, after a few updates, as all models here."""
-    return _made(QFlex, problem, buffer, **kwargs)
+    return made(QFlex, problem, buffer, **kwargs)
 
 
 def source_only(problem: Problem, buffer: ReplayBuffer) -> QFlex:
@@ -88,12 +88,12 @@ def source_only(problem: Problem, buffer: ReplayBuffer) -> QFlex:
 
 def crossq(problem: Problem, buffer: ReplayBuffer) -> CrossQ:
     """sb3-contrib's CrossQ with ``policy_delay=1``, otherwise its defaults."""
-    return _made(CrossQ, problem, buffer, policy_delay=1)
+    return made(CrossQ, problem, buffer, policy_delay=1)
 
 
 def sac(problem: Problem, buffer: ReplayBuffer) -> SAC:
     """SB3's SAC with its defaults but for the networks."""
-    return _made(SAC, problem, buffer)
+    return made(SAC, problem, buffer)
 
 
 ALGORITHMS: dict[str, Callable[[Problem, ReplayBuffer], OffPolicyAlgorithm]] = {

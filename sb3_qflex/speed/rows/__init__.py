@@ -8,5 +8,6 @@ ROWS = {
     "latency": "sb3_qflex.speed.rows.latency:measure_latency",
     "growth": "sb3_qflex.speed.rows.growth:measure_growth",
     "memory": "sb3_qflex.speed.rows.memory:measure_memory",
+    "lattice": "sb3_qflex.speed.rows.lattice:measure_lattice",
     "loop": "sb3_qflex.speed.rows.loop:measure_loops",
 }
