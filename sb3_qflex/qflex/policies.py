@@ -14,6 +14,7 @@ from torch import nn
 from sb3_qflex.common import options, validation
 from sb3_qflex.common.fast.folding import FoldedMLP, differentiable_min_q, folded_q_gradient, folded_velocity
 from sb3_qflex.common.fast.plain import is_watched
+from sb3_qflex.common.fast.rounding import in_bfloat16
 from sb3_qflex.common.losses import smallest
 from sb3_qflex.common.networks import Critics, SourceActor
 from sb3_qflex.common.type_aliases import QGradient, Velocity
@@ -23,7 +24,7 @@ from sb3_qflex.qflex.exported import exported_head
 from sb3_qflex.qflex.flow import integrate
 from sb3_qflex.qflex.guidance import RMS_DECAY, Guidance, ascend, min_q_gradient, rms_preconditioner
 from sb3_qflex.qflex.networks import VelocityField
-from sb3_qflex.qflex.options import EXPLORATIONS, NETWORKS, check_preconditioner
+from sb3_qflex.qflex.options import EXPLORATIONS, GUIDANCE_DTYPES, NETWORKS, check_preconditioner
 
 DEFAULT_NET_ARCH = [256, 256, 256]
 
@@ -55,6 +56,7 @@ class QFlexPolicy(ShareablePolicy):
     :param flow_steps: Euler steps K of the flow, at least 1.
     :param guidance_steps: Gradient-ascent steps N of the flow target, at least 1.
     :param guidance_step_size: Their step size eta, positive.
+    :param guidance_dtype: Number type of the critics in it, see :class:`sb3_qflex.QFlex`.
     :param preconditioner: Metric M of the ascent: None (identity), |A| positive numbers (its diagonal), or "rms".
     :param exploration: What ``predict`` executes: "flow", "source" or "ascent" (see :class:`sb3_qflex.QFlex`).
     """
@@ -71,6 +73,7 @@ class QFlexPolicy(ShareablePolicy):
         "flow_steps": (int,),
         "guidance_steps": (int,),
         "guidance_step_size": (float, int),
+        "guidance_dtype": (str,),
         "preconditioner": (list, str, type(None)),
         "exploration": (str,),
     }
@@ -87,6 +90,7 @@ class QFlexPolicy(ShareablePolicy):
     flow_steps: int = options.count()
     guidance_steps: int = options.count()
     guidance_step_size: float = options.number(above=True)
+    guidance_dtype: str = options.choice(GUIDANCE_DTYPES)
     preconditioner: np.ndarray | list[float] | str | None = options.option(
         lambda policy, _, value: check_preconditioner(value, policy.action_dim),
         lambda policy, _: policy._set_metric(),
@@ -115,6 +119,7 @@ class QFlexPolicy(ShareablePolicy):
         flow_steps: int = 20,
         guidance_steps: int = 20,
         guidance_step_size: float = 0.01,
+        guidance_dtype: str = "float32",
         preconditioner: np.ndarray | list[float] | str | None = None,
         exploration: str = "flow",
     ):
@@ -140,6 +145,7 @@ class QFlexPolicy(ShareablePolicy):
         self.flow_steps = flow_steps
         self.guidance_steps = guidance_steps
         self.guidance_step_size = guidance_step_size
+        self.guidance_dtype = guidance_dtype
         self.preconditioner = preconditioner
         self.exploration = exploration
         options.check_options(self)
@@ -235,7 +241,7 @@ class QFlexPolicy(ShareablePolicy):
             return self.actor.act(row.propagate(features), deterministic)
         folded = self.fold("actor", self.actor, [net], self.actor.features_dim)
         if folded is not None:
-            return self.actor.act(folded[0].propagate(folded[0].hoist(features))[-1], deterministic)
+            return self.actor.act(folded[0].propagate(folded[0].hoist(features)), deterministic)
         return self.actor(obs, deterministic)
 
     def explore(self, obs: PyTorchObs, source_actions: th.Tensor) -> th.Tensor:
@@ -274,19 +280,21 @@ class QFlexPolicy(ShareablePolicy):
             return row.integrate(features, source_actions, self.flow_steps)
         return integrate(self._velocity(features), source_actions, self.flow_steps)
 
-    def ascend(self, obs: PyTorchObs, source_actions: th.Tensor) -> Guidance:
+    def ascend(self, obs: PyTorchObs, source_actions: th.Tensor, dtype: str = "float32") -> Guidance:
         """
         Guidance steps from a(0) on the current critics.
 
         :param obs: Observations.
         :param source_actions: a(0), shape (B, |A|).
+        :param dtype: Number type of the critics; flow targets take ``guidance_dtype``.
         :return: a(1), not clamped, and what the logs need.
         """
         with th.no_grad():
             metric = self.metric
             if self.uses_rms:
                 metric = rms_preconditioner(self.mean_square_gradient)
-            return ascend(self.q_gradient(obs), source_actions, self.guidance_steps, self.guidance_step_size, metric)
+            gradient = self.q_gradient(obs, dtype)
+            return ascend(gradient, source_actions, self.guidance_steps, self.guidance_step_size, metric)
 
     def pop_counts(self) -> dict[str, float]:
         """Share of the coordinates predicted since the last call that had to be clamped to the box."""
@@ -332,13 +340,16 @@ class QFlexPolicy(ShareablePolicy):
             return folded_velocity(folded[0], features)
         return lambda t, actions: self.field.velocity(features, actions, actions.new_full((len(actions), 1), t))
 
-    def q_gradient(self, obs: PyTorchObs) -> QGradient:
+    def q_gradient(self, obs: PyTorchObs, dtype: str = "float32") -> QGradient:
         """
         Gradient of min_i Q_i by the action at given states, from the eval-mode critics.
 
         :param obs: Observations.
+        :param dtype: "float32", or "bfloat16" where that is fast.
         """
         features, folded = self._critics_at(obs)
+        if dtype == "bfloat16":
+            folded = in_bfloat16(folded, features.device)
         if folded is not None:
             return folded_q_gradient(folded, features)
         return partial(min_q_gradient, partial(self.critic.q_values, features))

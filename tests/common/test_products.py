@@ -41,9 +41,19 @@ def test_products_of_any_strides(route: str, relu: bool, bias: bool) -> None:
         for b in (weight, weight.t().contiguous().t(), th.randn(4, 9)[:, 2:7].copy_(weight)):
             got = products.linear(a, b, shift, relu=relu, out=th.empty(7, 4))
             th.testing.assert_close(got.double(), expected, atol=1e-5, rtol=1e-5)
-    base = th.randn(7, 4)
-    got = products.add_linear(base, x, weight, out=th.empty(7, 4))
-    th.testing.assert_close(got.double(), base.double() + x.double() @ weight.double().t(), atol=1e-5, rtol=1e-5)
+            product = products.bound(b, shift, 7, relu=relu)
+            for rows in (7, 3, 7):
+                th.testing.assert_close(product(a[:rows]).double(), expected[:rows], atol=1e-5, rtol=1e-5)
+
+
+def test_sums_with_a_base_that_changes(route: str) -> None:
+    x, weight, base, out = th.randn(7, 5), th.randn(4, 5), th.randn(7, 4), th.empty(7, 4)
+    for into in (out, base):
+        add = products.bound_sum(base, weight, out=into)
+        for _ in range(2):
+            base.copy_(th.randn(7, 4))
+            expected = base.double() + x.double() @ weight.double().t()
+            th.testing.assert_close(add(x).double(), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_other_types_take_the_default(route: str) -> None:
