@@ -1,9 +1,14 @@
 """Sizes and durations of the full and of the quick form."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from time import perf_counter
+
+import numpy as np
+import torch as th
 
 from sb3_qflex.speed.flops import Problem
-from sb3_qflex.speed.timing import Schedule
+from sb3_qflex.speed.timing import Schedule, Task, interleave
 
 BATCH_SIZE = 256
 #: N and K of the paper, but where a row varies them.
@@ -47,6 +52,7 @@ class Settings:
     :param latency_calls: Calls of a turn of theirs, enough for a 99th percentile.
     :param loops: Training loops.
     :param loop_schedule: Of a loop's comparison.
+    :param device: Of networks and batches: "cpu" or "cuda".
     """
 
     threads: int
@@ -60,6 +66,20 @@ class Settings:
     latency_calls: int
     loops: tuple[Loop, ...]
     loop_schedule: Schedule
+    device: str = "cpu"
+
+    def time(self, tasks: Sequence[Task]) -> dict[str, np.ndarray]:
+        """
+        ``interleave`` on the device: its clock waits for what is under way.
+
+        :param tasks: What is compared.
+        """
+        return interleave(tasks, self.schedule, perf_counter if self.device == "cpu" else _clock_of_cuda)
+
+
+def _clock_of_cuda() -> float:
+    th.cuda.synchronize()
+    return perf_counter()
 
 
 def full(threads: int) -> Settings:

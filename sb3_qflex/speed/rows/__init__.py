@@ -10,3 +10,5 @@ ROWS = {
     "memory": "sb3_qflex.speed.rows.memory:measure_memory",
     "loop": "sb3_qflex.speed.rows.loop:measure_loops",
 }
+#: Those that can run on a GPU.
+ON_CUDA = ("flow", "update", "acting")
