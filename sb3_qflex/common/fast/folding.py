@@ -73,6 +73,24 @@ class FoldedMLP:
         form.layers = [*(Affine(*(t.to(dtype) for t in layer)) for layer in self.layers[:-1]), *self.layers[-1:]]
         return form
 
+    def tensors(self) -> list[th.Tensor]:
+        """All that it is computed from."""
+        layers = [self.feature_layer, *self.layers]
+        return [self.input_weight, *(t for layer in layers for t in layer), *(self.feature_norm or ())[:_N_NORM]]
+
+    def of(self, tensors: Sequence[th.Tensor]) -> "FoldedMLP":
+        """
+        The same network with other weights.
+
+        :param tensors: In the order of :meth:`tensors`.
+        """
+        form, rest = copy.copy(self), iter(tensors)
+        form.input_weight = next(rest)
+        form.feature_layer, *form.layers = (Affine(next(rest), next(rest)) for _ in (None, *self.layers))
+        if self.feature_norm is not None:
+            form.feature_norm = (*rest, *self.feature_norm[_N_NORM:])
+        return form
+
     def hoist(self, features: th.Tensor) -> th.Tensor:
         """
         The first layer's part that does not depend on the other inputs.
@@ -155,6 +173,10 @@ def _eval_affine(norm: BatchRenorm | None, like: th.Tensor) -> tuple[th.Tensor, 
         return like.new_ones(like.shape[1]), like.new_zeros(like.shape[1])
     scale = norm.scale * (norm.running_var + norm.eps).rsqrt()
     return scale, norm.bias - norm.running_mean * scale
+
+
+#: Tensors among the arguments of ``F.batch_norm``, which come first.
+_N_NORM = 4
 
 
 def _slice_norm(norm: BatchRenorm | None, n: int) -> tuple | None:
@@ -274,6 +296,9 @@ def differentiable_min_q(critics: Sequence[FoldedMLP], features: th.Tensor, acti
     return _ActionGradient.apply(actions, min_q)
 
 
+# The overload itself: to choose one at each call takes as long as the operation.
+_relu_backward = th.ops.aten.threshold_backward.default
+
 #: From the activations of a critic, each (rows, width), to the gradient of its value by the action, (rows, |A|).
 Backward = Callable[[list[th.Tensor]], th.Tensor]
 
@@ -290,7 +315,7 @@ def _backward(critic: FoldedMLP, n_rows: int) -> Backward:
     def gradient(activations: list[th.Tensor]) -> th.Tensor:
         delta = start
         for activation, product in zip(reversed(activations), products, strict=True):
-            delta = product(th.ops.aten.threshold_backward(delta.expand_as(activation), activation, 0))
+            delta = product(_relu_backward(delta.expand_as(activation), activation, 0))
         return delta
 
     return gradient

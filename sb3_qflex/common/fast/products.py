@@ -99,8 +99,18 @@ def bound(weight: th.Tensor, bias: th.Tensor | None, n_rows: int, relu: bool = F
     if _is_for_onednn(weight, n_rows):
         onednn, activation = th.ops.mkldnn._linear_pointwise.default, "relu" if relu else "none"
         return lambda x: onednn(x.to(weight.dtype), weight, bias, activation, [], "")
-    out = weight.new_empty(n_rows, weight.shape[0])
-    return lambda x: linear(x, weight, bias, relu, out if len(x) == n_rows else None)
+    return _bound_default(weight, bias, n_rows, relu)
+
+
+def _bound_default(weight: th.Tensor, bias: th.Tensor | None, n_rows: int, relu: bool) -> Product:
+    transposed, memory = weight.t(), weight.new_empty(n_rows, weight.shape[0])
+
+    def product(x: th.Tensor) -> th.Tensor:
+        x, out = x.to(weight.dtype), memory if len(x) == n_rows else None
+        z = th.mm(x, transposed, out=out) if bias is None else th.addmm(bias, x, transposed, out=out)
+        return z.relu_() if relu else z
+
+    return product
 
 
 def bound_sum(base: th.Tensor, weight: th.Tensor, out: th.Tensor) -> Product:
