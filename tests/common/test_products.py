@@ -18,9 +18,9 @@ NETS = {"net_arch": [32, 24, 16]}
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(products, "SMALLEST", 0.0)
-    before = products.known_route()
+    before = products.known()
     yield
-    products.set_route(before)
+    products.restore(before)
 
 
 @pytest.fixture(params=products.ROUTES)
@@ -111,6 +111,35 @@ def test_a_resumed_training_keeps_its_route(tmp_path: Path) -> None:
     model = QFlex.resume(tmp_path, BoxEnv(), device="cpu")
     model.learn(4, reset_num_timesteps=False)
     assert products.route() == kept
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_a_resumed_training_keeps_its_type_of_guidance(is_fast: bool, tmp_path: Path) -> None:
+    if not products._can_multiply_bfloat16():
+        pytest.skip("this processor or build of torch has no oneDNN products of bfloat16")
+    device = th.device("cpu")
+    products.restore({"float32": "default", "bfloat16": is_fast})
+    small_model(BoxEnv(), guidance_dtype="bfloat16").learn(30, TrainingCheckpoint(tmp_path))
+    products.restore({"float32": "default", "bfloat16": not is_fast})
+    QFlex.resume(tmp_path, BoxEnv(), device="cpu").learn(4, reset_num_timesteps=False)
+    assert products.has_fast_bfloat16(device) == is_fast
+
+
+def test_bfloat16_is_measured_once_and_not_taken_where_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    device, unknown = th.device("cpu"), {"float32": None, "bfloat16": None}
+    products.restore(unknown)
+    before = th.get_rng_state()
+    found = products.has_fast_bfloat16(device)
+    assert th.equal(before, th.get_rng_state())
+    monkeypatch.setattr(products, "_measure_bfloat16", lambda: pytest.fail("measured twice"))
+    assert products.has_fast_bfloat16(device) == found
+    monkeypatch.setattr(products, "_can_multiply_bfloat16", lambda: False)
+    products.restore(unknown)
+    assert not products.has_fast_bfloat16(device) and not caplog.records
+    products.restore({"float32": None, "bfloat16": True})
+    assert not products.has_fast_bfloat16(device) and "no oneDNN products of bfloat16" in caplog.text
 
 
 def test_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from sb3_qflex.cli import main as command
 from sb3_qflex.speed import myosuite, speed, workloads
 from sb3_qflex.speed.flops import Problem, acting_flop, flow_target_flop
 from sb3_qflex.speed.measurement import Section
-from sb3_qflex.speed.rows import flow_target, memory, update
+from sb3_qflex.speed.rows import flow_target, memory, rounding, update
 from sb3_qflex.speed.rows.flow_target import batch, folded_task
 from sb3_qflex.speed.rows.loop import measure_loops
 from sb3_qflex.speed.rows.memory import buffer_bytes, measure_in_process
@@ -72,6 +72,18 @@ def test_bfloat16_has_columns_where_it_is_fast_and_a_reason_elsewhere(fast, monk
     found = {one.quantity for one in update.measure_update(settings).measurements}
     columns = {"bfloat16 guidance", "bfloat16 guidance / QFlex"}
     assert found & columns == (columns if fast else set())
+
+
+def test_rounding_is_told_by_direction_length_and_gain():
+    settings = replace(quick(1), growth_obs_dim=5, rounding_actions=(3, 8))
+    section = rounding.measure_rounding(settings)
+    assert [one.case for one in section.measurements[::3]] == ["5 / 3", "5 / 8"]
+    for case in ("5 / 3", "5 / 8"):
+        cosine, error = (np.array(section.find(case, name).samples) for name in ("cosine", "relative error"))
+        assert len(cosine) == len(error) == 256
+        assert np.median(cosine) > 0.99 and 0.0 < np.median(error) < 0.1
+        # Both ways lead uphill, about as far.
+        assert section.find(case, "gain").median == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_gpu_that_is_not_there_is_refused_before_anything_is_measured(monkeypatch, tmp_path):

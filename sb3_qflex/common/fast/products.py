@@ -4,15 +4,17 @@ Which way matrix products of float32 take on this processor: torch's default, or
 Both ways are full float32 (never the reduced precision that ``torch.set_float32_matmul_precision`` allows). On current
 AMD cores with AVX-512 oneDNN's take half the time; elsewhere the default may be the faster one. So the first product
 that is large enough times both for a few milliseconds, once for the process. The environment variable
-``SB3_QFLEX_PRODUCTS`` ("default" or "onednn") or :func:`set_route` decide instead, and a training that is resumed keeps
-the route that it had: the two round differently. Products of bfloat16 always take oneDNN's, where it is.
+``SB3_QFLEX_PRODUCTS`` ("default" or "onednn") or :func:`set_route` decide instead. Products of bfloat16 take oneDNN's,
+where those are faster than any of float32. What was found goes along with a training that is resumed, since it decides
+how results round.
 """
 
 import logging
 import os
 import time
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import torch as th
 
@@ -31,6 +33,7 @@ _MARGIN = 1.2
 Product = Callable[[th.Tensor], th.Tensor]
 
 _route: str | None = None
+_is_bfloat16_fast: bool | None = None
 
 
 def set_route(name: str | None) -> None:
@@ -57,9 +60,23 @@ def route() -> str:
     return _route
 
 
-def known_route() -> str | None:
-    """The route of this process, None where nothing has asked for it yet."""
-    return _route
+def known() -> dict[str, Any]:
+    """What this process has found, for :func:`restore`; None for what nothing has asked for yet."""
+    return {"float32": _route, "bfloat16": _is_bfloat16_fast}
+
+
+def restore(found: Mapping[str, Any]) -> None:
+    """
+    Go on with what another process found.
+
+    :param found: Result of :func:`known`.
+    """
+    global _is_bfloat16_fast
+    set_route(found["float32"])
+    _is_bfloat16_fast = found["bfloat16"]
+    if _is_bfloat16_fast and not _can_multiply_bfloat16():
+        logger.warning("This processor or build of torch has no oneDNN products of bfloat16: float32 serves instead.")
+        _is_bfloat16_fast = False
 
 
 def linear(
@@ -156,7 +173,7 @@ def _fastest() -> str:
     x, weight, bias = _hidden_layer(th.float32)
     default, onednn = _seconds(
         lambda: th.addmm(bias, x, weight.t()),
-        lambda: th.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], ""),
+        lambda: _onednn(x, weight, bias),
     )
     chosen = "onednn" if default > _MARGIN * onednn else "default"
     logger.info("Products of float32: %s (default %.0f, oneDNN %.0f GFLOP/s).", chosen, *map(_rate, (default, onednn)))
@@ -175,22 +192,30 @@ def has_fast_bfloat16(device: th.device) -> bool:
     return device.type == "cpu" and _bfloat16_is_faster()
 
 
-@cache
 def _bfloat16_is_faster() -> bool:
-    if not _has_onednn():
-        return False
-    operands = {dtype: _hidden_layer(dtype) for dtype in (th.float32, th.bfloat16)}
+    global _is_bfloat16_fast
+    if _is_bfloat16_fast is None:
+        _is_bfloat16_fast = _can_multiply_bfloat16() and _measure_bfloat16()
+    return _is_bfloat16_fast
 
-    def product(dtype: th.dtype) -> Callable[[], object]:
-        return lambda: th.ops.mkldnn._linear_pointwise(*operands[dtype], "none", [], "")
 
-    try:
-        exact, rounded = _seconds(product(th.float32), product(th.bfloat16))
-    except RuntimeError as error:
-        logger.info("Products of bfloat16: none (%s).", error)
-        return False
+def _can_multiply_bfloat16() -> bool:
+    return _has_onednn() and bool(th.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _measure_bfloat16() -> bool:
+    x, weight, bias = _hidden_layer(th.float32)
+    default, onednn, rounded = _seconds(
+        lambda: th.addmm(bias, x, weight.t()),
+        *(partial(_onednn, *_hidden_layer(dtype)) for dtype in (th.float32, th.bfloat16)),
+    )
+    exact = min(default, onednn)
     logger.info("Products of bfloat16: %.0f GFLOP/s, of float32 %.0f.", *map(_rate, (rounded, exact)))
     return exact > _MARGIN * rounded
+
+
+def _onednn(x: th.Tensor, weight: th.Tensor, bias: th.Tensor) -> th.Tensor:
+    return th.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 _EDGE = 256
