@@ -1,8 +1,10 @@
 """What bfloat16 does to the flow target."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch as th
+from torch import nn
 from torch.nn import functional as F
 
 from sb3_qflex.common.fast.folding import FoldedMLP, folded_q_gradient
@@ -38,7 +40,7 @@ def measure_rounding(settings: Settings) -> Section:
 
 def _compare(section: Section, case: str, policy: QFlexPolicy) -> None:
     policy.set_training_mode(False)
-    critics = [FoldedMLP(net, policy.critic.features_dim) for net in policy.critic.q_networks]
+    critics = [FoldedMLP(cast(nn.Sequential, net), policy.critic.features_dim) for net in policy.critic.q_networks]
     obs, start = batch(policy)
     exact, rounded = (_way(nets, obs, start) for nets in (critics, [one.rounded(th.bfloat16) for one in critics]))
     before, *after = (policy.min_q(obs, start + way) for way in (th.zeros_like(start), exact, rounded))
