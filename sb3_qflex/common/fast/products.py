@@ -150,16 +150,19 @@ def bound_sum(base: th.Tensor, weight: th.Tensor, out: th.Tensor) -> Product:
 
 
 def _is_for_onednn(weight: th.Tensor, n_rows: int) -> bool:
-    # oneDNN's products of parts of a matrix take twenty times as long.
-    if weight.device.type != "cpu" or not _is_whole(weight):
+    if weight.device.type != "cpu":
         return False
     if weight.dtype == th.bfloat16:
-        return _bfloat16_is_faster()
-    return 2.0 * n_rows * weight.numel() >= SMALLEST and weight.dtype == th.float32 and route() == "onednn"
+        return _bfloat16_is_faster() and _is_whole(weight)
+    if weight.dtype != th.float32 or 2.0 * n_rows * weight.numel() < SMALLEST:
+        return False
+    return _is_whole(weight) and route() == "onednn"
 
 
 def _is_whole(matrix: th.Tensor) -> bool:
-    return matrix.is_contiguous() or matrix.t().is_contiguous()
+    """Neither rows nor columns of a larger one: oneDNN's products of those take twenty times as long."""
+    # Strides and not matrix.t(), which takes as long as a small product.
+    return matrix.is_contiguous() or matrix.stride() == (1, matrix.shape[0])
 
 
 def _has_onednn() -> bool:
