@@ -11,7 +11,7 @@ compare: STEPS ?= 60000
 SEED ?= 0
 LOGS ?= logs
 
-.PHONY: install lint types test test-slow docs dist release-check wheel-check train compare speed study chain
+.PHONY: install lint types test test-slow test-cuda docs dist release-check wheel-check train compare speed study chain
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,11 @@ test: lint types
 
 test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m slow
+
+# On a machine with a card: what the CPU's tests cannot see, and a table of its speed; under five minutes.
+test-cuda: install
+	$(BIN)/python -m pytest -q -m cuda
+	$(BIN)/sb3-qflex speed --device cuda --quick --out $(LOGS)/speed
 
 # The site, in docs/_build/html; a warning is an error.
 docs: install

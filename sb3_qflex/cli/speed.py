@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sb3_qflex.cli.arguments import positive, told
 from sb3_qflex.common.machine import available_cores
-from sb3_qflex.speed.rows import ROWS
+from sb3_qflex.speed.rows import ON_CUDA, ROWS
 
 
 def main(prog: str, argv: Sequence[str]) -> None:
@@ -18,11 +18,13 @@ def main(prog: str, argv: Sequence[str]) -> None:
     add("--out", type=Path, default=Path("docs", "speed"), help=folder)
     add("--quick", action="store_true", help="under a minute, with one size")
     groups = ", ".join(ROWS)
-    add("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=f"which of {groups} (default: all)")
+    add("--rows", nargs="+", choices=ROWS, metavar="NAME", help=f"which of {groups} (default: all of the device)")
+    where = f"of networks and batches; cuda has the rows {', '.join(ON_CUDA)}, in under five minutes (default: cpu)"
+    add("--device", choices=("cpu", "cuda"), default="cpu", help=where)
     cores = available_cores()
     add("--threads", type=positive, default=cores, help="of torch (default: cores available, %(default)s)")
     arguments = parser.parse_args(argv)
     from sb3_qflex.speed.speed import run_speed
 
-    with told(OSError):
+    with told(OSError, ValueError):
         run_speed(arguments, f"{prog} {shlex.join(argv)}".strip())

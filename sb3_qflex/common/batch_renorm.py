@@ -67,18 +67,18 @@ class BatchRenorm(nn.Module):
         """
         # The statistics alone of torch's batch norm: torch.var_mean over the rows takes ten times as long on a CPU.
         batch_mean, batch_var = th.batch_norm_update_stats(x, None, None, 0.0)
-        padded_var = batch_var + self.eps
-        r, d = self._corrections(batch_mean, padded_var)
+        inverse_std = (batch_var + self.eps).rsqrt()
+        r, d = self._corrections(batch_mean, inverse_std)
         self._update_averages(batch_mean, batch_var)
-        return x - batch_mean, padded_var.rsqrt(), r, d
+        return x - batch_mean, inverse_std, r, d
 
-    def _corrections(self, batch_mean: th.Tensor, padded_var: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    def _corrections(self, batch_mean: th.Tensor, batch_inverse_std: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Constants r and d; 1 and 0 during the warm-up."""
         on_host = self._counts_on_host()
         if on_host and self.steps.item() < self.warmup_steps:
-            return th.ones_like(padded_var), th.zeros_like(padded_var)
+            return th.ones_like(batch_mean), th.zeros_like(batch_mean)
         inverse_std = (self.running_var + self.eps).rsqrt()
-        r = (padded_var.sqrt() * inverse_std).clamp(1.0 / RENORM_SCALE_MAX, RENORM_SCALE_MAX)
+        r = (inverse_std / batch_inverse_std).clamp(1.0 / RENORM_SCALE_MAX, RENORM_SCALE_MAX)
         d = ((batch_mean - self.running_mean) * inverse_std).clamp(-RENORM_SHIFT_MAX, RENORM_SHIFT_MAX)
         if on_host:
             return r, d
@@ -88,19 +88,18 @@ class BatchRenorm(nn.Module):
     def _update_averages(self, batch_mean: th.Tensor, batch_var: th.Tensor) -> None:
         # With m_t the average that starts at 0 and M_t = m_t / (1 - decay^t), M_t = M_{t-1} + w_t (x_t - M_{t-1})
         # for w_t = (1 - decay) / (1 - decay^t).
-        averages = (self.running_mean, batch_mean), (self.running_var, batch_var)
+        averages, batch = (self.running_mean, self.running_var), (batch_mean, batch_var)
         if self._counts_on_host():
             if math.isfinite(batch_var.sum().item()):
                 self.steps += 1
                 weight = self.momentum / -math.expm1(self.steps.item() * self._log_decay)
-                for average, batch in averages:
-                    average.lerp_(batch, weight)
+                th._foreach_lerp_(averages, batch, weight)
             return
         finite = th.isfinite(batch_var).all()
         self.steps.add_(finite)
         weights = self.momentum / -th.expm1(self.steps * self._log_decay)
-        for average, batch in averages:
-            average.copy_(th.where(finite, th.lerp(average, batch, weights.to(average.dtype)), average))
+        for average, new in zip(averages, batch, strict=True):
+            average.copy_(th.where(finite, th.lerp(average, new, weights.to(average.dtype)), average))
 
     def _counts_on_host(self) -> bool:
         """Whether the counter may be read: on a CPU at no cost, elsewhere every layer would wait for the device."""

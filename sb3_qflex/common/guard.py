@@ -1,5 +1,6 @@
 """Keeps non-finite numbers out of the parameters, and reports them and a diverged Q once per ``train()`` call."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch as th
@@ -11,16 +12,20 @@ from sb3_qflex.common.fast.fold_cache import mark_as_modified
 class _Check(NamedTuple):
     name: str
     update: int
-    good: th.Tensor  # bool, scalar or one entry per column
-    value: th.Tensor | None = None  # of Q, where it was held against a limit
-    limit: th.Tensor | None = None
+    values: th.Tensor  # scalar or one entry per column, which have to be finite
+    limit: th.Tensor | None = None  # of Q: what its value has to be within instead
+
+    @property
+    def good(self) -> th.Tensor:
+        return th.isfinite(self.values) if self.limit is None else self.values <= self.limit
 
 
 class LearnerGuard:
     """
     Masks optimizer steps whose loss or gradients are not finite.
 
-    Flags stay on the device until :meth:`raise_if_any`, so that training does not synchronise with it at each step.
+    Values stay on the device until :meth:`raise_if_any` looks at all of them at once, so that training does not
+    synchronise with it at each step.
     """
 
     def __init__(self) -> None:
@@ -37,10 +42,9 @@ class LearnerGuard:
         if isinstance(values, dict):
             for key, value in values.items():
                 self.check(f"{name}[{key!r}]", value, update)
-        else:
+        elif values.is_floating_point():
             # Sums: one pass over the batch; th.isfinite(values).all(dim=0) takes ten times as long on a CPU.
-            columns = values.sum(dim=0) if values.dim() > 0 else values
-            self._checks.append(_Check(name, update, th.isfinite(columns)))
+            self._checks.append(_Check(name, update, values.sum(dim=0) if values.dim() > 0 else values))
 
     def step(
         self, optimizer: th.optim.Optimizer, loss: th.Tensor, name: str, update: int, max_norm: float | None = None
@@ -65,9 +69,10 @@ class LearnerGuard:
         norm = th.nn.utils.get_total_norm([g for g in gradients if g is not None])
         if max_norm is not None:
             th.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
-        self.check(f"{name} loss", loss.detach(), update)
+        loss = loss.detach()
+        self.check(f"{name} loss", loss, update)
         self.check(f"gradient of the {name} loss", norm, update)
-        _masked_step(optimizer, th.isfinite(loss.detach()) & th.isfinite(norm))
+        _masked_step(optimizer, th.isfinite(loss + norm))
 
     def check_bound(self, value: th.Tensor, limit: th.Tensor, update: int) -> None:
         """
@@ -77,8 +82,7 @@ class LearnerGuard:
         :param limit: Largest magnitude, a scalar; see :class:`QBound`.
         :param update: Number of the gradient step.
         """
-        value = value.detach()
-        self._checks.append(_Check("Q", update, value.abs() <= limit, value, limit))
+        self._checks.append(_Check("Q", update, value.detach().abs(), limit))
 
     def raise_if_any(self, num_timesteps: int) -> None:
         """
@@ -89,11 +93,11 @@ class LearnerGuard:
             step. RL Zoo's tuner prunes a trial on this type.
         """
         checks, self._checks = self._checks, []
-        if not checks or bool(th.stack([check.good.all() for check in checks]).all()):
+        if _all_good(checks):
             return
         first = next(check for check in checks if not bool(check.good.all()))
-        if first.value is not None and first.limit is not None:
-            raise ValueError(_divergence(first.update, num_timesteps, float(first.value), float(first.limit)))
+        if first.limit is not None:
+            raise ValueError(_divergence(first.update, num_timesteps, float(first.values), float(first.limit)))
         bad = (~first.good).flatten().nonzero().flatten().tolist()
         where = (
             f" (column{'s' if len(bad) > 1 else ''} {', '.join(map(str, bad[:5]))}{', ...' if len(bad) > 5 else ''})"
@@ -150,10 +154,23 @@ class QBound:
         return factor * th.maximum(scale.max() / (1.0 - gamma), self._first)
 
 
+def _all_good(checks: Sequence[_Check]) -> bool:
+    """In a few operations for all of them."""
+    unlimited = [check.values.flatten() for check in checks if check.limit is None]
+    limited = [(check.values, check.limit) for check in checks if check.limit is not None]
+    good = []
+    if unlimited:
+        good.append(th.isfinite(th.cat(unlimited)).all())
+    if limited:
+        values, limits = map(th.stack, zip(*limited, strict=True))
+        good.append((values <= limits).all())
+    return all(map(bool, good))
+
+
 def _divergence(update: int, num_timesteps: int, value: float, limit: float) -> str:
     return (
         f"Q has diverged at gradient step {update}, after {num_timesteps} environment steps: its mean over a batch has "
-        f"the magnitude {abs(value):.3g}, beyond {limit:.3g}, divergence_factor times what the rewards seen so far "
+        f"the magnitude {value:.3g}, beyond {limit:.3g}, divergence_factor times what the rewards seen so far "
         "can add up to. Go on from the last checkpoint or start anew with a smaller learning_rate, fewer gradient "
         "steps for each environment step (train/updates_per_step), a smaller gamma or scaled rewards, and look at "
         "train/q_source and train/critic_loss. divergence_factor=None turns this check off."

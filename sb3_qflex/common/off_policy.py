@@ -299,7 +299,7 @@ class OffPolicyBase(CollectingAlgorithm):
         return {
             "log": self._training_log.state(),
             "counts": self.policy.counts(),
-            "products": products.known_route(),
+            "products": products.known(),
         }
 
     def restore_training_state(self, state: dict[str, Any]) -> None:
@@ -308,7 +308,7 @@ class OffPolicyBase(CollectingAlgorithm):
         """
         self._training_log.restore(state["log"])
         self.policy.restore_counts(state["counts"])
-        products.set_route(state["products"])
+        products.restore(state["products"])
 
     def save(
         self,

@@ -26,7 +26,7 @@ def flow_diagnostics(policy: QFlexPolicy, obs: PyTorchObs) -> dict[str, float]:
         actions = policy.explore(obs, source_actions).clamp(-1.0, 1.0)
         features = policy.critic.encode(obs)
         q_source, q_flow = (smallest(policy.critic.q_values(features, a)) for a in (source_actions, actions))
-        guidance = policy.ascend(obs, source_actions)
+        guidance = policy.ascend(obs, source_actions, policy.guidance_dtype)
         diameter = 2.0 * source_actions.shape[1] ** 0.5
         values = {
             "flow_superiority": (q_flow > q_source).double().mean(),

@@ -86,7 +86,7 @@ def field_objective(policy: QFlexPolicy, next_observations: PyTorchObs) -> th.Te
     :return: The velocity field's loss.
     """
     source_actions = policy.source(next_observations)
-    guidance = policy.ascend(next_observations, source_actions)
+    guidance = policy.ascend(next_observations, source_actions, policy.guidance_dtype)
     policy.update_preconditioner(guidance.first_gradient)
     t = th.rand_like(source_actions[:, :1])
     x_t, path_velocity = straight_path(source_actions, guidance.target_actions, t)

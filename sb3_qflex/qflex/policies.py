@@ -12,23 +12,19 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_qflex.common import options, validation
-from sb3_qflex.common.fast.folding import FoldedMLP, differentiable_min_q, folded_q_gradient, folded_velocity
 from sb3_qflex.common.fast.plain import is_watched
-from sb3_qflex.common.losses import smallest
 from sb3_qflex.common.networks import Critics, SourceActor
-from sb3_qflex.common.type_aliases import QGradient, Velocity
 from sb3_qflex.export.heads import Head, SquashedGaussianHead
-from sb3_qflex.export.policy_file import ShareablePolicy
+from sb3_qflex.qflex.evaluation import EvaluatedPolicy
 from sb3_qflex.qflex.exported import exported_head
-from sb3_qflex.qflex.flow import integrate
-from sb3_qflex.qflex.guidance import RMS_DECAY, Guidance, ascend, min_q_gradient, rms_preconditioner
+from sb3_qflex.qflex.guidance import RMS_DECAY, Guidance, rms_preconditioner
 from sb3_qflex.qflex.networks import VelocityField
-from sb3_qflex.qflex.options import EXPLORATIONS, NETWORKS, check_preconditioner
+from sb3_qflex.qflex.options import EXPLORATIONS, GUIDANCE_DTYPES, NETWORKS, check_preconditioner
 
 DEFAULT_NET_ARCH = [256, 256, 256]
 
 
-class QFlexPolicy(ShareablePolicy):
+class QFlexPolicy(EvaluatedPolicy):
     """
     Policy class (source policy, critics and velocity field) for QFlex.
 
@@ -55,6 +51,7 @@ class QFlexPolicy(ShareablePolicy):
     :param flow_steps: Euler steps K of the flow, at least 1.
     :param guidance_steps: Gradient-ascent steps N of the flow target, at least 1.
     :param guidance_step_size: Their step size eta, positive.
+    :param guidance_dtype: Number type of the critics in it, see :class:`sb3_qflex.QFlex`.
     :param preconditioner: Metric M of the ascent: None (identity), |A| positive numbers (its diagonal), or "rms".
     :param exploration: What ``predict`` executes: "flow", "source" or "ascent" (see :class:`sb3_qflex.QFlex`).
     """
@@ -71,6 +68,7 @@ class QFlexPolicy(ShareablePolicy):
         "flow_steps": (int,),
         "guidance_steps": (int,),
         "guidance_step_size": (float, int),
+        "guidance_dtype": (str,),
         "preconditioner": (list, str, type(None)),
         "exploration": (str,),
     }
@@ -78,8 +76,6 @@ class QFlexPolicy(ShareablePolicy):
     network_counts = ("n_critics",)
 
     actor: SourceActor
-    critic: Critics
-    field: VelocityField
     metric: th.Tensor | None
     mean_square_gradient: th.Tensor
     clamp_count: th.Tensor
@@ -87,6 +83,7 @@ class QFlexPolicy(ShareablePolicy):
     flow_steps: int = options.count()
     guidance_steps: int = options.count()
     guidance_step_size: float = options.number(above=True)
+    guidance_dtype: str = options.choice(GUIDANCE_DTYPES)
     preconditioner: np.ndarray | list[float] | str | None = options.option(
         lambda policy, _, value: check_preconditioner(value, policy.action_dim),
         lambda policy, _: policy._set_metric(),
@@ -115,6 +112,7 @@ class QFlexPolicy(ShareablePolicy):
         flow_steps: int = 20,
         guidance_steps: int = 20,
         guidance_step_size: float = 0.01,
+        guidance_dtype: str = "float32",
         preconditioner: np.ndarray | list[float] | str | None = None,
         exploration: str = "flow",
     ):
@@ -140,6 +138,7 @@ class QFlexPolicy(ShareablePolicy):
         self.flow_steps = flow_steps
         self.guidance_steps = guidance_steps
         self.guidance_step_size = guidance_step_size
+        self.guidance_dtype = guidance_dtype
         self.preconditioner = preconditioner
         self.exploration = exploration
         options.check_options(self)
@@ -235,7 +234,7 @@ class QFlexPolicy(ShareablePolicy):
             return self.actor.act(row.propagate(features), deterministic)
         folded = self.fold("actor", self.actor, [net], self.actor.features_dim)
         if folded is not None:
-            return self.actor.act(folded[0].propagate(folded[0].hoist(features))[-1], deterministic)
+            return self.actor.act(folded[0].propagate(folded[0].hoist(features)), deterministic)
         return self.actor(obs, deterministic)
 
     def explore(self, obs: PyTorchObs, source_actions: th.Tensor) -> th.Tensor:
@@ -268,25 +267,23 @@ class QFlexPolicy(ShareablePolicy):
             return self._flow(obs, source_actions)
 
     def _flow(self, obs: PyTorchObs, source_actions: th.Tensor) -> th.Tensor:
-        features = self.field.encode(obs)
-        row = self.single_row("field", self.field, self.field.net, features)
-        if row is not None:
-            return row.integrate(features, source_actions, self.flow_steps)
-        return integrate(self._velocity(features), source_actions, self.flow_steps)
+        return self._integrate(obs, source_actions, self.flow_steps)
 
-    def ascend(self, obs: PyTorchObs, source_actions: th.Tensor) -> Guidance:
+    def ascend(self, obs: PyTorchObs, source_actions: th.Tensor, dtype: str = "float32") -> Guidance:
         """
         Guidance steps from a(0) on the current critics.
 
         :param obs: Observations.
         :param source_actions: a(0), shape (B, |A|).
+        :param dtype: Number type of the critics; flow targets take ``guidance_dtype``.
         :return: a(1), not clamped, and what the logs need.
         """
         with th.no_grad():
             metric = self.metric
             if self.uses_rms:
                 metric = rms_preconditioner(self.mean_square_gradient)
-            return ascend(self.q_gradient(obs), source_actions, self.guidance_steps, self.guidance_step_size, metric)
+            steps, step_size = self.guidance_steps, self.guidance_step_size
+            return self._guide(obs, source_actions, steps, step_size, metric, dtype)
 
     def pop_counts(self) -> dict[str, float]:
         """Share of the coordinates predicted since the last call that had to be clamped to the box."""
@@ -315,52 +312,6 @@ class QFlexPolicy(ShareablePolicy):
             square = gradient.square().mean(dim=0)
             average = th.lerp(square, self.mean_square_gradient, RMS_DECAY)
             self.mean_square_gradient.copy_(th.where(th.isfinite(square).all(), average, self.mean_square_gradient))
-
-    # --- The readable definition or its folded form ---
-
-    def velocity(self, obs: PyTorchObs) -> Velocity:
-        """
-        v(t, a) of the eval-mode field at given states.
-
-        :param obs: Observations.
-        """
-        return self._velocity(self.field.encode(obs))
-
-    def _velocity(self, features: th.Tensor) -> Velocity:
-        folded = self.fold("field", self.field, [self.field.net], self.field.features_dim)
-        if folded is not None:
-            return folded_velocity(folded[0], features)
-        return lambda t, actions: self.field.velocity(features, actions, actions.new_full((len(actions), 1), t))
-
-    def q_gradient(self, obs: PyTorchObs) -> QGradient:
-        """
-        Gradient of min_i Q_i by the action at given states, from the eval-mode critics.
-
-        :param obs: Observations.
-        """
-        features, folded = self._critics_at(obs)
-        if folded is not None:
-            return folded_q_gradient(folded, features)
-        return partial(min_q_gradient, partial(self.critic.q_values, features))
-
-    def min_q(self, obs: PyTorchObs, actions: th.Tensor) -> th.Tensor:
-        """
-        min_i Q_i of the eval-mode critics, differentiable by the action.
-
-        :param obs: Observations.
-        :param actions: Shape (B, |A|).
-        :return: Shape (B,).
-        """
-        features, folded = self._critics_at(obs)
-        if folded is not None:
-            return differentiable_min_q(folded, features, actions)
-        return smallest(self.critic.q_values(features, actions))
-
-    @th.no_grad()
-    def _critics_at(self, obs: PyTorchObs) -> tuple[th.Tensor, list[FoldedMLP] | None]:
-        """Features of given states as constants, and the folded critics if there are."""
-        nets = list(self.critic.q_networks)
-        return self.critic.encode(obs), self.fold("critic", self.critic, nets, self.critic.features_dim, True)
 
     def exported_head(self, takes_noise: bool = False, *, flow_steps: int | None = None) -> Head:
         """

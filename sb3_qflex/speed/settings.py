@@ -1,9 +1,14 @@
 """Sizes and durations of the full and of the quick form."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from time import perf_counter
+
+import numpy as np
+import torch as th
 
 from sb3_qflex.speed.flops import Problem
-from sb3_qflex.speed.timing import Schedule
+from sb3_qflex.speed.timing import Schedule, Task, interleave
 
 BATCH_SIZE = 256
 #: N and K of the paper, but where a row varies them.
@@ -42,11 +47,13 @@ class Settings:
     :param growth_obs_dim: Observation size of the growth rows.
     :param growth_actions: |A| of the growth rows, ascending.
     :param growth_steps: N and K of the growth rows, ascending.
+    :param rounding_actions: |A| of the rows about bfloat16, with the observation size of the growth rows.
     :param acting_n_envs: Numbers of observations that are acted on.
     :param latency_flow_steps: K of the latency rows.
     :param latency_calls: Calls of a turn of theirs, enough for a 99th percentile.
     :param loops: Training loops.
     :param loop_schedule: Of a loop's comparison.
+    :param device: Of networks and batches: "cpu" or "cuda".
     """
 
     threads: int
@@ -55,11 +62,26 @@ class Settings:
     growth_obs_dim: int
     growth_actions: tuple[int, ...]
     growth_steps: tuple[int, ...]
+    rounding_actions: tuple[int, ...]
     acting_n_envs: tuple[int, ...]
     latency_flow_steps: tuple[int, ...]
     latency_calls: int
     loops: tuple[Loop, ...]
     loop_schedule: Schedule
+    device: str = "cpu"
+
+    def time(self, tasks: Sequence[Task]) -> dict[str, np.ndarray]:
+        """
+        ``interleave`` on the device: its clock waits for what is under way.
+
+        :param tasks: What is compared.
+        """
+        return interleave(tasks, self.schedule, perf_counter if self.device == "cpu" else _clock_of_cuda)
+
+
+def _clock_of_cuda() -> float:
+    th.cuda.synchronize()
+    return perf_counter()
 
 
 def full(threads: int) -> Settings:
@@ -71,6 +93,7 @@ def full(threads: int) -> Settings:
         growth_obs_dim=403,
         growth_actions=(10, 20, 40, 80, 160, 320, 500, 700, 1000),
         growth_steps=(1, 5, 10, 20, 40),
+        rounding_actions=(10, 39, 80, 216, 700),
         acting_n_envs=(1, 16, 80),
         latency_flow_steps=(20, 10, 5, 2, 1),
         latency_calls=200,
@@ -87,6 +110,7 @@ def quick(threads: int) -> Settings:
         schedule=Schedule(seconds=0.8, min_rounds=3, max_rounds=20),
         growth_actions=(10, 80, 700),
         growth_steps=(1, 20),
+        rounding_actions=(10, 700),
         acting_n_envs=(1, 80),
         latency_flow_steps=(20, 5),
         latency_calls=100,

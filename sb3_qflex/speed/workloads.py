@@ -45,17 +45,18 @@ class SyntheticEnv(gym.Env):
         return self.np_random.standard_normal(self.observation_space.shape, dtype=np.float32)
 
 
-def filled_buffer(problem: Problem, transitions: int | None = None) -> ReplayBuffer:
+def filled_buffer(problem: Problem, transitions: int | None = None, device: str = "cpu") -> ReplayBuffer:
     """
     :param problem: Sizes.
     :param transitions: Size of the buffer; by default larger than a processor's caches.
+    :param device: Where its batches go, and the models that sample it.
     :return: A full replay buffer of random transitions, of which one in a hundred is terminal.
     """
     env = SyntheticEnv(problem.obs_dim, problem.action_dim)
     if transitions is None:
         row_bytes = 4 * (2 * problem.obs_dim + problem.action_dim)
         transitions = min(_MAX_TRANSITIONS, _BUFFER_BYTES // row_bytes)
-    buffer = ReplayBuffer(transitions, env.observation_space, env.action_space, device="cpu")
+    buffer = ReplayBuffer(transitions, env.observation_space, env.action_space, device=device)
     rng = np.random.default_rng(0)
     for array in (buffer.observations, buffer.next_observations, buffer.rewards):
         array[...] = rng.standard_normal(array.shape, dtype=np.float32)
@@ -69,7 +70,8 @@ def made(algorithm: type[_Algorithm], problem: Problem, buffer: ReplayBuffer, **
     """A model with the networks of ``problem``, after a few updates."""
     policy_kwargs = {"net_arch": list(problem.hidden), "n_critics": problem.n_critics}
     env = SyntheticEnv(problem.obs_dim, problem.action_dim)
-    model = algorithm("MlpPolicy", env, policy_kwargs=policy_kwargs, buffer_size=1, seed=0, device="cpu", **kwargs)
+    device = buffer.device
+    model = algorithm("MlpPolicy", env, policy_kwargs=policy_kwargs, buffer_size=1, seed=0, device=device, **kwargs)
     model.set_logger(configure(format_strings=[]))
     model.replay_buffer = buffer
     model.train(_SETTLING_UPDATES, BATCH_SIZE)

@@ -49,7 +49,7 @@ CASES = {
         lambda: VecNormalize(PlanarChainVecEnv(4, n_links=3, max_episode_steps=7), norm_obs=False),
         {"buffer_size": 100, "gradient_steps": 2},
     ),
-    "workers": (lambda: workers(3), {}),
+    "workers": (lambda: workers(3), {"guidance_dtype": "bfloat16"}),
     "wrappers": (
         lambda: VecNormalize(VecFrameStack(VecMonitor(pendulum(2)), 2)),
         {"n_steps": 3, "buffer_size": 60, "learning_rate": lambda remaining: 1e-3 * remaining},

@@ -24,6 +24,8 @@ OPTIONS = [
     ({"guidance_steps": -1}, "guidance_steps must be an integer of at least 1"),
     ({"guidance_step_size": 0.0}, r"guidance_step_size must be a number in \(0, inf\), not 0.0"),
     ({"guidance_step_size": float("nan")}, "guidance_step_size must be a number"),
+    ({"guidance_dtype": "bfloat"}, "guidance_dtype='bfloat' is unknown, did you mean 'bfloat16'?"),
+    ({"guidance_dtype": None}, "guidance_dtype=None is unknown"),
     ({"exploration": "flwo"}, "exploration='flwo' is unknown, did you mean 'flow'?"),
     ({"bootstrap": "sources"}, "did you mean 'source'?"),
     ({"preconditioner": "rsm"}, "did you mean 'rms'?"),

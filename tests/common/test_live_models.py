@@ -346,6 +346,7 @@ class Assign(BaseCallback):
         ("flow_steps", 5, 0),
         ("guidance_steps", 3, 0),
         ("guidance_step_size", 0.5, 0.0),
+        ("guidance_dtype", "bfloat16", "float16"),
         ("preconditioner", [1.0, 2.0], [1.0]),
         ("exploration", "ascent", "drift"),
         ("bootstrap", "flow", "drift"),

@@ -18,9 +18,9 @@ NETS = {"net_arch": [32, 24, 16]}
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(products, "SMALLEST", 0.0)
-    before = products.known_route()
+    before = products.known()
     yield
-    products.set_route(before)
+    products.restore(before)
 
 
 @pytest.fixture(params=products.ROUTES)
@@ -41,9 +41,19 @@ def test_products_of_any_strides(route: str, relu: bool, bias: bool) -> None:
         for b in (weight, weight.t().contiguous().t(), th.randn(4, 9)[:, 2:7].copy_(weight)):
             got = products.linear(a, b, shift, relu=relu, out=th.empty(7, 4))
             th.testing.assert_close(got.double(), expected, atol=1e-5, rtol=1e-5)
-    base = th.randn(7, 4)
-    got = products.add_linear(base, x, weight, out=th.empty(7, 4))
-    th.testing.assert_close(got.double(), base.double() + x.double() @ weight.double().t(), atol=1e-5, rtol=1e-5)
+            product = products.bound(b, shift, 7, relu=relu)
+            for rows in (7, 3, 7):
+                th.testing.assert_close(product(a[:rows]).double(), expected[:rows], atol=1e-5, rtol=1e-5)
+
+
+def test_sums_with_a_base_that_changes(route: str) -> None:
+    x, weight, base, out = th.randn(7, 5), th.randn(4, 5), th.randn(7, 4), th.empty(7, 4)
+    for into in (out, base):
+        add = products.bound_sum(base, weight, out=into)
+        for _ in range(2):
+            base.copy_(th.randn(7, 4))
+            expected = base.double() + x.double() @ weight.double().t()
+            th.testing.assert_close(add(x).double(), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_other_types_take_the_default(route: str) -> None:
@@ -101,6 +111,35 @@ def test_a_resumed_training_keeps_its_route(tmp_path: Path) -> None:
     model = QFlex.resume(tmp_path, BoxEnv(), device="cpu")
     model.learn(4, reset_num_timesteps=False)
     assert products.route() == kept
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_a_resumed_training_keeps_its_type_of_guidance(is_fast: bool, tmp_path: Path) -> None:
+    if not products._can_multiply_bfloat16():
+        pytest.skip("this processor or build of torch has no oneDNN products of bfloat16")
+    device = th.device("cpu")
+    products.restore({"float32": "default", "bfloat16": is_fast})
+    small_model(BoxEnv(), guidance_dtype="bfloat16").learn(30, TrainingCheckpoint(tmp_path))
+    products.restore({"float32": "default", "bfloat16": not is_fast})
+    QFlex.resume(tmp_path, BoxEnv(), device="cpu").learn(4, reset_num_timesteps=False)
+    assert products.has_fast_bfloat16(device) == is_fast
+
+
+def test_bfloat16_is_measured_once_and_not_taken_where_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    device, unknown = th.device("cpu"), {"float32": None, "bfloat16": None}
+    products.restore(unknown)
+    before = th.get_rng_state()
+    found = products.has_fast_bfloat16(device)
+    assert th.equal(before, th.get_rng_state())
+    monkeypatch.setattr(products, "_measure_bfloat16", lambda: pytest.fail("measured twice"))
+    assert products.has_fast_bfloat16(device) == found
+    monkeypatch.setattr(products, "_can_multiply_bfloat16", lambda: False)
+    products.restore(unknown)
+    assert not products.has_fast_bfloat16(device) and not caplog.records
+    products.restore({"float32": None, "bfloat16": True})
+    assert not products.has_fast_bfloat16(device) and "no oneDNN products of bfloat16" in caplog.text
 
 
 def test_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ OPTIONS = {
     "flow_steps": 3,
     "guidance_steps": 4,
     "guidance_step_size": 0.05,
+    "guidance_dtype": "bfloat16",
     "bootstrap": "flow",
     "preconditioner": "rms",
     "exploration": "ascent",

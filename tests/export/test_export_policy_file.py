@@ -61,6 +61,7 @@ OPTIONS = {
         "exploration": "ascent",
         "preconditioner": np.array([1.0, 2.0]),
         "guidance_step_size": 0.1,
+        "guidance_dtype": "bfloat16",
         "policy_kwargs": {
             "net_arch": {"pi": [8], "qf": np.array([8, 8]), "field": []},
             "activation_fn": nn.Tanh,
@@ -84,7 +85,14 @@ def test_the_policy_comes_back_without_pickles(case, tmp_path):
     loaded = load(file, MultiInputPolicy if case == "dict" else QFlexPolicy)
     assert_same(dict(model.policy.state_dict()), dict(loaded.state_dict()))
     assert (loaded.observation_space, loaded.action_space) == (model.observation_space, model.action_space)
-    for name in ("exploration", "flow_steps", "guidance_steps", "guidance_step_size", "activation_fn"):
+    for name in (
+        "exploration",
+        "flow_steps",
+        "guidance_steps",
+        "guidance_step_size",
+        "guidance_dtype",
+        "activation_fn",
+    ):
         assert getattr(loaded, name) == getattr(model.policy, name), name
     obs = observations(model)
     for deterministic in (True, False):

@@ -105,6 +105,7 @@ def cases(draw: st.DrawFn) -> Case:
         "flow_steps": draw(mostly(st.integers(1, 4), _NOT_COUNTS)),
         "guidance_steps": draw(mostly(st.integers(1, 4), _NOT_COUNTS)),
         "guidance_step_size": draw(mostly(st.sampled_from([1e-3, 0.01, 10.0]), [*_NOT_NUMBERS, 0.0])),
+        "guidance_dtype": draw(mostly(st.sampled_from(["float32", "bfloat16"]), ["float16", None])),
         "gamma": draw(mostly(st.sampled_from([0.0, 0.5, 0.99, 1.0]), [*_NOT_NUMBERS, 1.1])),
         "learning_rate": draw(mostly(st.sampled_from([1e-5, 3e-4, 0.1]), _NOT_NUMBERS)),
         "policy_delay": draw(mostly(st.integers(1, 3), _NOT_COUNTS)),

@@ -36,6 +36,7 @@ GOOD: dict[str, Any] = {
     "flow_steps": 2,
     "guidance_steps": 2,
     "guidance_step_size": 0.01,
+    "guidance_dtype": "float32",
     "bootstrap": "flow",
     "exploration": "flow",
     "preconditioner": "rms",

@@ -113,6 +113,7 @@ def test_defaults_are_the_papers():
         flow_steps=20,
         guidance_steps=20,
         guidance_step_size=0.01,
+        guidance_dtype="float32",
         bootstrap="source",
         preconditioner=None,
         exploration="flow",

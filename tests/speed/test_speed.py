@@ -11,7 +11,7 @@ from sb3_qflex.cli import main as command
 from sb3_qflex.speed import myosuite, speed, workloads
 from sb3_qflex.speed.flops import Problem, acting_flop, flow_target_flop
 from sb3_qflex.speed.measurement import Section
-from sb3_qflex.speed.rows import memory
+from sb3_qflex.speed.rows import flow_target, memory, rounding, update
 from sb3_qflex.speed.rows.flow_target import batch, folded_task
 from sb3_qflex.speed.rows.loop import measure_loops
 from sb3_qflex.speed.rows.memory import buffer_bytes, measure_in_process
@@ -59,6 +59,44 @@ def test_speed_measures_one_row_group_and_writes_it(tiny_settings, tmp_path, cap
     np.testing.assert_allclose(found["plain / folded"]["samples"], plain / folded)
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_bfloat16_has_columns_where_it_is_fast_and_a_reason_elsewhere(fast, monkeypatch):
+    for module in (flow_target, update):
+        monkeypatch.setattr(module, "has_fast_bfloat16", lambda device: fast)
+    settings = replace(quick(1), sizes=(TINY,), schedule=Schedule(0.0, 1, 1))
+    section = flow_target.measure_flow_target(settings)
+    names = {one.quantity for one in section.measurements}
+    columns = {"bfloat16", "folded / bfloat16", "share of peak, bfloat16", "peak, bfloat16"}
+    assert names & columns == (columns if fast else set())
+    assert section.skipped == ([] if fast else ["bfloat16, whose products are not faster here"])
+    found = {one.quantity for one in update.measure_update(settings).measurements}
+    columns = {"bfloat16 guidance", "bfloat16 guidance / QFlex"}
+    assert found & columns == (columns if fast else set())
+
+
+def test_rounding_is_told_by_direction_length_and_gain():
+    settings = replace(quick(1), growth_obs_dim=5, rounding_actions=(3, 8))
+    section = rounding.measure_rounding(settings)
+    assert [one.case for one in section.measurements[::3]] == ["5 / 3", "5 / 8"]
+    for case in ("5 / 3", "5 / 8"):
+        cosine, error = (np.array(section.find(case, name).samples) for name in ("cosine", "relative error"))
+        assert len(cosine) == len(error) == 256
+        assert np.median(cosine) > 0.99 and 0.0 < np.median(error) < 0.1
+        # Both ways lead uphill, about as far.
+        assert section.find(case, "gain").median == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr(th.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match=r"--device cuda: torch finds no CUDA device here .* leave --device out"):
+        command.main(["speed", "--device", "cuda", "--out", str(tmp_path)])
+    monkeypatch.setattr(th.cuda, "is_available", lambda: True)
+    with pytest.raises(SystemExit, match="--device cuda has the rows flow, update, acting, not memory"):
+        command.main(["speed", "--device", "cuda", "--rows", "flow", "memory", "--out", str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+    assert speed._rows(None, "cuda") == ["flow", "update", "acting"]
+
+
 def test_rows_measured_before_a_failing_one_are_kept_until_a_run_succeeds(tiny_settings, tmp_path, monkeypatch):
     arguments = ["speed", "--quick", "--rows", "flow", "memory", "--threads", "1", "--out", str(tmp_path)]
     with monkeypatch.context() as patch, pytest.raises(MemoryError):
@@ -92,6 +130,8 @@ def test_parts_of_the_report_do_not_replace_the_whole_one():
     assert speed._stem(False, list(speed.ROWS)) == "speed"
     assert speed._stem(True, list(speed.ROWS)) == "speed-quick"
     assert speed._stem(False, ["flow", "update"]) == "speed-flow-update"
+    assert speed._stem(True, ["flow", "update", "acting"], "cuda") == "speed-cuda-quick"
+    assert speed._stem(False, ["flow"], "cuda") == "speed-cuda-flow"
 
 
 def test_the_plain_path_is_the_definition_and_ends_with_the_block(model, monkeypatch):

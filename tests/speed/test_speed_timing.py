@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch as th
 from torch.utils.flop_counter import FlopCounterMode
 
 from sb3_qflex.speed.flops import Problem, acting_flop
-from sb3_qflex.speed.gemm import peak, share
+from sb3_qflex.speed.gemm import _products, gemm_tasks, peak, share
 from sb3_qflex.speed.loop_timer import LoopTimer
 from sb3_qflex.speed.rows.acting import bare_products
 from sb3_qflex.speed.rows.growth import fit_line
@@ -98,6 +99,35 @@ def test_share_of_the_faster_matrix_product_of_each_round():
     flop = 2.0 * 1024**3
     np.testing.assert_allclose(peak(seconds), [flop, 2 * flop])
     np.testing.assert_allclose(share(flop, seconds, "a"), [0.5, 0.25])
+
+
+def test_the_fastest_route_of_a_type_is_its_peak():
+    seconds = {
+        "matrix product 1024": np.array([4.0]),
+        "matrix product 1024, oneDNN": np.array([2.0]),
+        "matrix product 256, NumPy": np.array([1.0]),
+        "bfloat16 product 1024": np.array([1.0]),
+        "bfloat16 product 256, oneDNN": np.array([1.0]),
+        "a": np.array([4.0]),
+    }
+    flop = 2.0 * 1024**3
+    assert peak(seconds).tolist() == [flop / 2.0] and peak(seconds, "bfloat16").tolist() == [flop]
+    assert share(flop, seconds, "a", "bfloat16").tolist() == [0.25]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_products_by_all_routes_are_the_same_product(dtype):
+    results = {}
+    for edge in (8, 32):
+        for name, product in _products(edge, dtype, "cpu").items():
+            results.setdefault(edge, []).append(th.as_tensor(product()).float())
+            assert name in ("", ", oneDNN", ", NumPy")
+    for first, *others in results.values():
+        # oneDNN takes the right factor transposed: the same work.
+        assert all(other.shape == first.shape for other in others)
+    assert {task.name.split(",")[0] for task in gemm_tasks(dtype)} == {
+        f"{'matrix' if dtype == 'float32' else dtype} product {edge}" for edge in (1024, 256)
+    }
 
 
 def test_fitted_line():

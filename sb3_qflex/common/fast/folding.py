@@ -8,6 +8,7 @@ the readable definitions (``Critics.q_values`` with ``guidance.min_q_gradient``,
 rounding.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sb3_qflex.common.batch_renorm import BatchRenorm
-from sb3_qflex.common.fast.products import add_linear, linear
+from sb3_qflex.common.fast.products import bound, bound_sum, linear
 from sb3_qflex.common.type_aliases import QGradient, Velocity
 
 
@@ -58,6 +59,38 @@ class FoldedMLP:
             )
             self.layers = [_fold(norm, layer, backward) for norm, layer in zip(norms[1:], linears[1:], strict=True)]
 
+    def rounded(self, dtype: th.dtype) -> "FoldedMLP":
+        """
+        The same network with weights and activations of another type.
+
+        The features' half, which is computed once, and the output layer keep theirs: their rounding would not be
+        averaged over a layer, and which critic is the smallest depends on small differences.
+
+        :param dtype: Such as bfloat16.
+        """
+        form = copy.copy(self)
+        form.input_weight = self.input_weight.to(dtype)
+        form.layers = [*(Affine(*(t.to(dtype) for t in layer)) for layer in self.layers[:-1]), *self.layers[-1:]]
+        return form
+
+    def tensors(self) -> list[th.Tensor]:
+        """All that it is computed from."""
+        layers = [self.feature_layer, *self.layers]
+        return [self.input_weight, *(t for layer in layers for t in layer), *(self.feature_norm or ())[:_N_NORM]]
+
+    def of(self, tensors: Sequence[th.Tensor]) -> "FoldedMLP":
+        """
+        The same network with other weights.
+
+        :param tensors: In the order of :meth:`tensors`.
+        """
+        form, rest = copy.copy(self), iter(tensors)
+        form.input_weight = next(rest)
+        form.feature_layer, *form.layers = (Affine(next(rest), next(rest)) for _ in (None, *self.layers))
+        if self.feature_norm is not None:
+            form.feature_norm = (*rest, *self.feature_norm[_N_NORM:])
+        return form
+
     def hoist(self, features: th.Tensor) -> th.Tensor:
         """
         The first layer's part that does not depend on the other inputs.
@@ -69,29 +102,34 @@ class FoldedMLP:
             features = F.batch_norm(features, *self.feature_norm)
         return linear(features, *self.feature_layer)
 
-    def buffers(self, batch_size: int) -> list[th.Tensor]:
+    def chain(self, batch_size: int) -> Callable[[th.Tensor], list[th.Tensor]]:
         """
-        Memory for the outputs of all layers but the first; reusing it over the N or K steps saves the allocations.
+        The layers behind the first, for many batches of one size: what need not be done at each of the N or K steps
+        is done once.
 
         :param batch_size: B.
-        :return: One tensor (B, width) a layer.
+        :return: From the first layer's pre-activation, (B, width), which it overwrites, to the activations, each
+            (B, width), with the output of the network, (B, output), at the end. The next call overwrites them.
         """
-        return [weight.new_empty(batch_size, weight.shape[0]) for weight, _ in self.layers]
+        count, dtype = len(self.layers), self.input_weight.dtype
+        products = [bound(*layer, batch_size, relu=number < count) for number, layer in enumerate(self.layers, start=1)]
 
-    def propagate(self, z: th.Tensor, buffers: Sequence[th.Tensor | None] | None = None) -> list[th.Tensor]:
-        """
-        Outputs of all layers from the first one's pre-activation.
+        def outputs(z: th.Tensor) -> list[th.Tensor]:
+            found = [z.relu_().to(dtype) if products else z]
+            for product in products:
+                found.append(product(found[-1]))
+            return found
 
-        :param z: Shape (B, width of the first layer); overwritten with the activation.
-        :param buffers: From :meth:`buffers`: may be overwritten.
-        :return: The activations, each (B, width), and the output of the network, (B, output), at the end.
-        """
-        outputs = [z.relu_() if self.layers else z]
-        for number, (layer, out) in enumerate(
-            zip(self.layers, buffers or [None] * len(self.layers), strict=True), start=1
-        ):
-            outputs.append(linear(outputs[-1], *layer, relu=number < len(self.layers), out=out))
         return outputs
+
+    def propagate(self, z: th.Tensor) -> th.Tensor:
+        """
+        Output of the network.
+
+        :param z: The first layer's pre-activation, (B, width); overwritten.
+        :return: Shape (B, output).
+        """
+        return self.chain(len(z))(z)[-1]
 
 
 def blocks(net: nn.Sequential) -> tuple[list[BatchRenorm | None], list[nn.Linear]]:
@@ -137,6 +175,10 @@ def _eval_affine(norm: BatchRenorm | None, like: th.Tensor) -> tuple[th.Tensor, 
     return scale, norm.bias - norm.running_mean * scale
 
 
+#: Tensors among the arguments of ``F.batch_norm``, which come first.
+_N_NORM = 4
+
+
 def _slice_norm(norm: BatchRenorm | None, n: int) -> tuple | None:
     """Arguments of ``F.batch_norm`` for the first n columns."""
     if norm is None:
@@ -160,14 +202,14 @@ def folded_velocity(field: FoldedMLP, features: th.Tensor) -> Velocity:
     :return: Its result is overwritten by the next call.
     """
     hoisted = field.hoist(features)
-    # The layout in which a product of few rows is fastest.
-    action_weight = field.input_weight[:, :-1].t().contiguous().t()
     time_weight = field.input_weight[:, -1].contiguous()
-    first, others = th.empty_like(hoisted), field.buffers(len(features))
+    first, outputs = th.empty_like(hoisted), field.chain(len(features))
+    # The layout in which a product of few rows is fastest.
+    pre_activation = bound_sum(first, field.input_weight[:, :-1].t().contiguous().t(), out=first)
 
     def velocity(t: float, actions: th.Tensor) -> th.Tensor:
-        z = th.add(hoisted, time_weight, alpha=t, out=first)
-        return field.propagate(add_linear(z, actions, action_weight, out=z), others)[-1]
+        th.add(hoisted, time_weight, alpha=t, out=first)
+        return outputs(pre_activation(actions))[-1]
 
     return velocity
 
@@ -183,23 +225,25 @@ def folded_min_q(critics: Sequence[FoldedMLP], features: th.Tensor) -> Callable[
     """
     min_i Q_i(s, a) and its gradient by the action at given states; the fast form of ``guidance.min_q_gradient``.
 
+    Actions, values and gradient have the type of the features, whatever type the critics were rounded to.
+
     :param critics: The folded critics, whose input after the features is the action.
     :param features: Shape (B, F).
     """
+    batch_size = len(features)
     hoisted = [critic.hoist(features) for critic in critics]
-    buffers = [[th.empty_like(h), *critic.buffers(len(features))] for critic, h in zip(critics, hoisted, strict=True)]
+    pre_activations = [bound_sum(h, c.input_weight, th.empty_like(h)) for c, h in zip(critics, hoisted, strict=True)]
+    forward = [critic.chain(batch_size) for critic in critics]
+    backward = [_backward(critic, batch_size // len(critics)) for critic in critics]
     # Picking the rows of each critic needs their number on the host, which would synchronise with a GPU at each
     # step; there every critic goes backward with the other rows at zero.
-    backward = _backward_by_rows if features.device.type == "cpu" else _backward_by_mask
+    by_action = _backward_by_rows if features.device.type == "cpu" else _backward_by_mask
 
     def evaluate(actions: th.Tensor) -> MinQ:
-        q_values, activations = [], []
-        for critic, h, (first, *others) in zip(critics, hoisted, buffers, strict=True):
-            *layers, q = critic.propagate(add_linear(h, actions, critic.input_weight, out=first), others)
-            q_values.append(q.squeeze(1))
-            activations.append(layers)
-        values, chosen = _smallest(q_values)
-        return MinQ(values, backward(critics, activations, chosen))
+        outputs = [chain(z(actions)) for chain, z in zip(forward, pre_activations, strict=True)]
+        values, chosen = _smallest([q.squeeze(1) for *_, q in outputs])
+        gradient = by_action(backward, [layers for *layers, _ in outputs], chosen)
+        return MinQ(values, gradient.to(features.dtype))
 
     return evaluate
 
@@ -252,48 +296,66 @@ def differentiable_min_q(critics: Sequence[FoldedMLP], features: th.Tensor, acti
     return _ActionGradient.apply(actions, min_q)
 
 
-def _backward(critic: FoldedMLP, activations: list[th.Tensor]) -> th.Tensor:
-    """Gradient of the critic's value by the action, (rows, |A|)."""
-    if not activations:
-        return critic.input_weight
-    delta = critic.layers[-1].weight
-    for activation, (next_weight, _) in zip(reversed(activations[1:]), reversed(critic.layers[:-1]), strict=True):
-        delta = linear(_through_relu(delta, activation), next_weight.t())
-    return linear(_through_relu(delta, activations[0]), critic.input_weight.t())
+# The overload itself: to choose one at each call takes as long as the operation.
+_relu_backward = th.ops.aten.threshold_backward.default
+
+#: From the activations of a critic, each (rows, width), to the gradient of its value by the action, (rows, |A|).
+Backward = Callable[[list[th.Tensor]], th.Tensor]
 
 
-def _through_relu(delta: th.Tensor, activation: th.Tensor) -> th.Tensor:
-    return th.ops.aten.threshold_backward(delta.expand_as(activation), activation, 0)
+def _backward(critic: FoldedMLP, n_rows: int) -> Backward:
+    """For about so many rows."""
+    if not critic.layers:
+        # The same gradient for all samples.
+        return lambda activations: critic.input_weight
+    start = critic.layers[-1].weight.to(critic.input_weight.dtype)
+    weights = [critic.input_weight, *(weight for weight, _ in critic.layers[:-1])]
+    products = [bound(weight.t(), None, n_rows) for weight in reversed(weights)]
 
+    def gradient(activations: list[th.Tensor]) -> th.Tensor:
+        delta = start
+        for activation, product in zip(reversed(activations), products, strict=True):
+            delta = product(_relu_backward(delta.expand_as(activation), activation, 0))
+        return delta
 
-Backward = Callable[[Sequence[FoldedMLP], list[list[th.Tensor]], th.Tensor], th.Tensor]
+    return gradient
 
 
 #: Into so many parts a batch is divided at most when it is shared out among the critics.
 _SHARES = 16
 
 
-def _backward_by_rows(critics: Sequence[FoldedMLP], activations: list[list[th.Tensor]], chosen: th.Tensor) -> th.Tensor:
+def _backward_by_rows(backward: Sequence[Backward], activations: list[list[th.Tensor]], chosen: th.Tensor) -> th.Tensor:
     """Each critic goes backward for the samples where it is the smallest, (B, |A|)."""
-    batch_size, part = len(chosen), -(-len(chosen) // _SHARES)
-    gradient = critics[0].input_weight.new_empty(batch_size, critics[0].input_weight.shape[1])
+    batch_size = len(chosen)
     # The samples by their critics.
-    order, start = chosen.argsort(stable=True), 0
-    for i, count in enumerate(th.bincount(chosen, minlength=len(critics)).tolist()):
+    order = chosen.argsort(stable=True)
+    gradients = []
+    start = 0
+    for i, count in enumerate(th.bincount(chosen, minlength=len(backward)).tolist()):
         if count > 0:
             # Some rows more than its own, so that there are few sizes: oneDNN makes a kernel for each, in the time of
             # several products.
-            size = min(-(-count // part) * part, batch_size)
+            size = _round_up(count, batch_size)
             first = min(start, batch_size - size)
             rows = order[first : first + size]
-            by_rows = _backward(critics[i], [activation.index_select(0, rows) for activation in activations[i]])
-            own = slice(start - first, start - first + count)
-            gradient.index_copy_(0, rows[own], by_rows.expand(size, -1)[own])
+            by_rows = backward[i]([activation.index_select(0, rows) for activation in activations[i]])
+            own = start - first
+            gradients.append(by_rows.expand(size, -1)[own : own + count])
         start += count
-    return gradient
+    ordered = th.cat(gradients)
+    return th.empty_like(ordered).index_copy_(0, order, ordered)
 
 
-def _backward_by_mask(critics: Sequence[FoldedMLP], activations: list[list[th.Tensor]], chosen: th.Tensor) -> th.Tensor:
+def _round_up(count: int, batch_size: int) -> int:
+    """To a multiple of the smallest part, within the batch."""
+    part = -(-batch_size // _SHARES)
+    return min(-(-count // part) * part, batch_size)
+
+
+def _backward_by_mask(backward: Sequence[Backward], activations: list[list[th.Tensor]], chosen: th.Tensor) -> th.Tensor:
     """The same without sizes that depend on the data: every critic for all samples, then a selection, (B, |A|)."""
-    gradients = [_backward(critic, activations[i]).expand(chosen.shape[0], -1) for i, critic in enumerate(critics)]
-    return th.stack(gradients).gather(0, chosen.view(1, -1, 1).expand(1, -1, gradients[0].shape[1])).squeeze(0)
+    batch_size = len(chosen)
+    pairs = zip(backward, activations, strict=True)
+    gradients = th.stack([gradient(layers).expand(batch_size, -1) for gradient, layers in pairs])
+    return gradients.gather(0, chosen.view(1, -1, 1).expand(1, -1, gradients.shape[2])).squeeze(0)

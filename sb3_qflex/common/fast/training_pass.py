@@ -7,9 +7,9 @@ r and beta = scale d + shift (r, d constants), BatchRenorm and Linear together a
 
     z = c V^T + (b + W beta),    V = W diag(alpha rho),
 
-and from dz follow, with s = sum_b dz_b and P = dz^T c diag(rho) (the product that the gradient of W needs anyway),
+and from dz follow, with s = sum_b dz_b and P = dz^T c (the product that the gradient of W needs anyway),
 
-    d alpha = sum_h (P * W)_h,    d beta = W^T s,    dW = P diag(alpha) + s beta^T,    db = s,
+    d alpha = rho sum_h (P * W)_h,    d beta = W^T s,    dW = P diag(alpha rho) + s beta^T,    db = s,
     dx = dz V - (alpha rho d beta + c alpha rho^2 d alpha) / batch,
 
 the last one for the layers behind the first. ``nn.Sequential.forward`` of the same network is the readable definition.
@@ -74,10 +74,11 @@ class TrainingPass(th.autograd.Function):
         gradients: list[th.Tensor] = []
         for number, layer in reversed(list(enumerate(layers))):
             by_bias = gradient.sum(dim=0)
-            product = linear(gradient.t(), layer.centred.t()).mul_(layer.inverse_std)
-            by_alpha, by_beta = (product * layer.weight).sum(dim=0), by_bias @ layer.weight
+            product = linear(gradient.t(), layer.centred.t())
+            by_alpha = (product * layer.weight).sum(dim=0).mul_(layer.inverse_std)
+            by_beta = by_bias @ layer.weight
             by_scale = th.addcmul(by_alpha * layer.r, by_beta, layer.d)
-            by_weight = th.addr(product.mul_(layer.alpha), by_bias, layer.beta)
+            by_weight = product.mul_(layer.alpha * layer.inverse_std).addr_(by_bias, layer.beta)
             gradients[:0] = by_scale, by_beta, by_weight, by_bias
             if number > 0:
                 gradient = _through_norm(layer, gradient, by_alpha, by_beta)

@@ -3,6 +3,7 @@
 #: Functions by the name of their group; imported when they measure, so that the names cost nothing.
 ROWS = {
     "flow": "sb3_qflex.speed.rows.flow_target:measure_flow_target",
+    "rounding": "sb3_qflex.speed.rows.rounding:measure_rounding",
     "update": "sb3_qflex.speed.rows.update:measure_update",
     "acting": "sb3_qflex.speed.rows.acting:measure_acting",
     "latency": "sb3_qflex.speed.rows.latency:measure_latency",
@@ -11,3 +12,5 @@ ROWS = {
     "lattice": "sb3_qflex.speed.rows.lattice:measure_lattice",
     "loop": "sb3_qflex.speed.rows.loop:measure_loops",
 }
+#: Those that can run on a GPU.
+ON_CUDA = ("flow", "update", "acting")

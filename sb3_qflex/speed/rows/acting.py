@@ -9,12 +9,13 @@ import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
+from sb3_qflex.common.fast.products import bound
 from sb3_qflex.qflex.policies import QFlexPolicy
 from sb3_qflex.speed import workloads
 from sb3_qflex.speed.flops import Problem
 from sb3_qflex.speed.measurement import Section
 from sb3_qflex.speed.settings import Settings
-from sb3_qflex.speed.timing import Task, interleave, ratio
+from sb3_qflex.speed.timing import Task, ratio
 
 _TEXT = """\
 Stochastic actions for n observations. *policy* is the policy function, tensor in and tensor out; *predict* takes and
@@ -29,30 +30,31 @@ def measure_acting(settings: Settings) -> Section:
     """:param settings: Sizes and durations."""
     section = Section("acting", "Acting", _TEXT)
     for problem in settings.sizes:
-        buffer = workloads.filled_buffer(problem)
+        buffer = workloads.filled_buffer(problem, device=settings.device)
         models: dict[str, OffPolicyAlgorithm] = {
             f"K = {k}": workloads.qflex(problem, buffer, flow_steps=k, guidance_steps=1) for k in _FLOW_STEPS
         }
         models["CrossQ"] = workloads.crossq(problem, buffer)
         models["SAC"] = workloads.sac(problem, buffer)
         for n_envs in settings.acting_n_envs:
-            seconds = interleave(_tasks(problem, models, n_envs), settings.schedule)
+            seconds = settings.time(_tasks(problem, models, n_envs, settings.device))
             _report(section, f"{workloads.label(problem)}, n = {n_envs}", seconds)
     return section
 
 
-def _tasks(problem: Problem, models: Mapping[str, OffPolicyAlgorithm], n_envs: int) -> list[Task]:
+def _tasks(problem: Problem, models: Mapping[str, OffPolicyAlgorithm], n_envs: int, device: str) -> list[Task]:
     obs = np.random.default_rng(0).standard_normal((n_envs, problem.obs_dim), dtype=np.float32)
-    tasks = [Task("bare products", bare_products(problem, n_envs, max(_FLOW_STEPS)))]
+    tensor = th.as_tensor(obs, device=device)
+    tasks = [Task("bare products", bare_products(problem, n_envs, max(_FLOW_STEPS), device))]
     for name, model in models.items():
         model.policy.set_training_mode(False)
-        tasks.append(Task(f"{name}, policy", policy_function(model.policy, th.as_tensor(obs))))
+        tasks.append(Task(f"{name}, policy", policy_function(model.policy, tensor)))
         tasks.append(Task(f"{name}, predict", partial(model.predict, obs)))
     policy = models[f"K = {max(_FLOW_STEPS)}"].policy
     assert isinstance(policy, QFlexPolicy)
 
     touch = one_after_another([partial(workloads.touch, policy.actor), partial(workloads.touch, policy.field)])
-    return [*tasks, Task("K = 20, after an update", policy_function(policy, th.as_tensor(obs)), touch)]
+    return [*tasks, Task("K = 20, after an update", policy_function(policy, tensor), touch)]
 
 
 def policy_function(policy: BasePolicy, obs: th.Tensor, deterministic: bool = False) -> Callable[[], object]:
@@ -60,12 +62,12 @@ def policy_function(policy: BasePolicy, obs: th.Tensor, deterministic: bool = Fa
     return th.no_grad()(partial(policy._predict, obs, deterministic=deterministic))
 
 
-def bare_products(problem: Problem, n_envs: int, flow_steps: int) -> Callable[[], object]:
+def bare_products(problem: Problem, n_envs: int, flow_steps: int, device: str = "cpu") -> Callable[[], object]:
     """Makes the matrix products of acting: source policy, the field's observation half, and K times its remainder."""
     obs_dim, action_dim, hidden = problem.obs_dim, problem.action_dim, problem.hidden
-    source = product_chain((obs_dim, *hidden, 2 * action_dim), n_envs)
-    observation_half = product_chain((obs_dim, hidden[0]), n_envs)
-    step = product_chain((action_dim, *hidden, action_dim), n_envs)
+    source = product_chain((obs_dim, *hidden, 2 * action_dim), n_envs, device)
+    observation_half = product_chain((obs_dim, hidden[0]), n_envs, device)
+    step = product_chain((action_dim, *hidden, action_dim), n_envs, device)
     return one_after_another([*source, *observation_half, *flow_steps * step])
 
 
@@ -79,19 +81,20 @@ def one_after_another(functions: Sequence[Callable[[], object]]) -> Callable[[],
     return call
 
 
-def product_chain(widths: tuple[int, ...], rows: int) -> list[Callable[[], object]]:
+def product_chain(widths: tuple[int, ...], rows: int, device: str = "cpu") -> list[Callable[[], object]]:
     """
-    One network's matrix products, one a layer to be called; weights stored as ``nn.Linear`` does, and matrix times
-    vector for a single row.
+    One network's matrix products by the fastest route, one a layer to be called; weights stored as ``nn.Linear`` does,
+    and matrix times vector for a single row.
 
     :param widths: Of input, hidden layers and output.
     :param rows: B.
+    :param device: Where.
     """
-    values = [th.rand(rows, width) for width in widths]
-    weights = [th.rand(outputs, inputs) for inputs, outputs in pairwise(widths)]
+    values = [th.rand(rows, width, device=device) for width in widths]
+    weights = [th.rand(outputs, inputs, device=device) for inputs, outputs in pairwise(widths)]
     if rows == 1:
         return [partial(th.mv, w, x[0], out=y[0]) for w, (x, y) in zip(weights, pairwise(values), strict=True)]
-    return [partial(th.mm, x, w.t(), out=y) for w, (x, y) in zip(weights, pairwise(values), strict=True)]
+    return [partial(bound(w, None, rows), x) for w, x in zip(weights, values, strict=False)]
 
 
 def _report(section: Section, case: str, seconds: Mapping[str, np.ndarray]) -> None:

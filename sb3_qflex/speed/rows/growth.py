@@ -11,7 +11,7 @@ from sb3_qflex.speed.measurement import Section
 from sb3_qflex.speed.rows.acting import policy_function
 from sb3_qflex.speed.rows.flow_target import folded_task
 from sb3_qflex.speed.settings import BATCH_SIZE, GUIDANCE_STEPS, Settings
-from sb3_qflex.speed.timing import Task, interleave
+from sb3_qflex.speed.timing import Task
 
 _TEXT = f"""\
 Observation size fixed; batch {BATCH_SIZE}. Times of one column were measured in turns with each other. With |A|: one
@@ -59,7 +59,7 @@ def _add_series(
     section: Section, parameter: str, quantity: str, tasks: list[Task], settings: Settings
 ) -> dict[str, np.ndarray]:
     """Time tasks named by the values of a parameter, and add the fitted line."""
-    seconds = interleave(tasks, settings.schedule)
+    seconds = settings.time(tasks)
     for task in tasks:
         milliseconds = 1e3 * seconds[task.name]
         section.add(f"{parameter} = {task.name}", quantity, milliseconds, "ms", x=float(task.name))
