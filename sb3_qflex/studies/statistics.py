@@ -58,8 +58,21 @@ def improvement(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
     :param theirs: shape (other runs,)
     :return: probability that a run of the first kind has a higher score than one of the second
     """
+    return _of_two(_share_of_pairs, ours, theirs)
+
+
+def difference(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
+    """
+    :param ours: shape (runs,)
+    :param theirs: shape (other runs,)
+    :return: interquartile mean of the first kind minus that of the second
+    """
+    return _of_two(lambda *columns: np.subtract(*(_middle_mean(one[:, None]) for one in columns)), ours, theirs)
+
+
+def _of_two(function: Callable[..., Values], ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
     columns = [np.asarray(scores, dtype=float).reshape(-1, 1) for scores in (ours, theirs)]
-    return _estimate(_share_of_pairs, columns, min(columns, key=len)[:, 0])
+    return _estimate(function, columns, min(columns, key=len)[:, 0])
 
 
 def _share_of_pairs(ours: Values, theirs: Values) -> Values:

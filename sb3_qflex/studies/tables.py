@@ -11,7 +11,7 @@ from sb3_qflex.speed.report import format_number, markdown_table
 from sb3_qflex.studies.definition import Study, Task
 from sb3_qflex.studies.extraction import EVALUATIONS, RUNS, SETTINGS, TRAINING
 from sb3_qflex.studies.results import Results, RunResult, by_system
-from sb3_qflex.studies.statistics import FEWEST_RUNS, Estimate, improvement, interquartile_mean
+from sb3_qflex.studies.statistics import FEWEST_RUNS, Estimate, difference, improvement, interquartile_mean
 
 _SPLIT = (*PARTS[:-1], "evaluation", "other")
 _READING = (
@@ -125,11 +125,12 @@ def _steps_to(runs: Sequence[RunResult], threshold: float) -> str:
 
 def _improvement_table(runs: Mapping[str, list[RunResult]]) -> str:
     (first, ours), *others = ((label, [run.final("return mean") for run in found]) for label, found in runs.items())
+    estimates = {f"probability that {first} ends above": improvement, "difference": difference}
     rows = [
-        [other, f"{len(ours)} against {len(theirs)}", _estimate_text(improvement(ours, theirs))]
+        [other, f"{len(ours)} against {len(theirs)}", *(_estimate_text(of(ours, theirs)) for of in estimates.values())]
         for other, theirs in others
     ]
-    return markdown_table([f"probability that {first} ends above", "seeds", "evaluation"], rows)
+    return markdown_table([f"evaluation of {first} against", "seeds", *estimates], rows)
 
 
 def _run_table(runs: Mapping[str, list[RunResult]], systems: Mapping[str, str]) -> str:

@@ -288,7 +288,7 @@ def test_an_exported_sample_takes_its_noise_as_an_input(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("route", products.ROUTES)
 def test_the_fast_layer_is_torchs(route: str) -> None:
-    before = products.known_route()
+    before = products.known()
     products.set_route(route)
     try:
         th.manual_seed(0)
@@ -305,7 +305,7 @@ def test_the_fast_layer_is_torchs(route: str) -> None:
         ):
             th.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
     finally:
-        products.set_route(before)
+        products.restore(before)
 
 
 def test_the_zoo_knows_and_tunes_it() -> None:

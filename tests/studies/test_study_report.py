@@ -30,7 +30,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 from sb3_qflex.studies import pictures  # noqa: E402
 from sb3_qflex.studies.pictures import draw_study, palette, varies_actions  # noqa: E402
-from sb3_qflex.studies.statistics import improvement, interquartile_mean  # noqa: E402
+from sb3_qflex.studies.statistics import difference, improvement, interquartile_mean  # noqa: E402
 from sb3_qflex.studies.tables import to_markdown  # noqa: E402
 
 
@@ -196,6 +196,16 @@ def test_estimates_are_those_of_rliable() -> None:
         assert float(improvement(ours[:, 0], theirs[:, 0]).value) == pytest.approx(expected)
 
 
+def test_a_difference_is_one_of_interquartile_means_with_an_interval_around_it() -> None:
+    low, high = [0.0, 1.0, 2.0, 3.0, 100.0], [10.0, 11.0, 12.0, 13.0, -100.0]
+    found = difference(high, low)
+    assert float(found.value) == pytest.approx(11.0 - 2.0)
+    assert found.low < found.value < found.high
+    reverse = difference(low, high)
+    assert float(reverse.value) == pytest.approx(-9.0)
+    assert difference(high, low[:3]).low is None
+
+
 def test_probability_of_improvement() -> None:
     low, high = [0.0, 1.0, 2.0, 3.0, 4.0], [10.0, 11.0, 12.0, 13.0, 14.0]
     assert float(improvement(high, low).value) == 1.0
@@ -212,7 +222,7 @@ def test_report_of_a_part_of_a_study(study: Study) -> None:
     assert "**1 of 4 runs are missing:** chain/crossq_fast/seed1." in markdown
     assert "![Learning curves of chain](chain.png)\n\nSeeds: qflex 2, crossq (fast) 1." in markdown
     assert re.search(r"^\| qflex \| 2 \| 4.5 \| 98 \| 2.5 \| 0.5 \| 7 \| 1 \|$", markdown, re.MULTILINE)
-    assert re.search(r"^\| crossq \(fast\) \| 2 against 1 \| 0.75 \|$", markdown, re.MULTILINE)
+    assert re.search(r"^\| crossq \(fast\) \| 2 against 1 \| 0.75 \| -?[0-9.]+ \|$", markdown, re.MULTILINE)
     every_run = markdown.partition("Every run:")[2]
     assert [line.split(" | ")[:2] for line in every_run.splitlines()[4:7]] == [
         ["| qflex", "0"],
