@@ -74,7 +74,7 @@ setup(
     package_dir={"sb3_qflex.hyperparams": "hyperparams"},
     package_data={
         "sb3_qflex": ["py.typed", "version.txt"],
-        "sb3_qflex.hyperparams": ["*.yml", "small/*.yml"],
+        "sb3_qflex.hyperparams": ["*.yml", "small/*.yml", "fast/*.yml"],
         "sb3_qflex.studies": ["catalogue/*.yml"],
         "sb3_qflex.envs.synergies": ["presets/*.json"],
         "sb3_qflex.run_report": ["page.html"],

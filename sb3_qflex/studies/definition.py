@@ -66,7 +66,7 @@ class Contender:
     :param label: its name in the report
     :param algo: RL Zoo's name
     :param seeds: one run each
-    :param regime: "paper" or "small" (our files), "zoo" (RL Zoo's), or a folder of YAML files
+    :param regime: "paper", "small" or "fast" (our files), "zoo" (RL Zoo's), or a folder of YAML files
     :param entry: entry of the hyperparameter file, the task's by default
     :param hyperparameters: values that replace the entry's, and the task's
     :param action_repeat: environment steps of each action; the budget counts those, not actions

@@ -182,7 +182,7 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
 def regime_file(algo: str, regime: str, relative_to: Path) -> Path:
     """
     :param algo: RL Zoo's name of the algorithm
-    :param regime: "paper", "small", "zoo", or a folder
+    :param regime: "paper", "small", "fast", "zoo", or a folder
     :param relative_to: where relative folders start
     :return: the YAML file of its entries, which need not exist
     """

@@ -16,7 +16,7 @@ from sb3_qflex.zoo.algorithms import ALGORITHMS, import_named
 
 _PACKAGE = Path(__file__).parents[1]
 #: Folder of our YAML files, relative to :func:`our_folder`, by the name of the regime.
-REGIMES = {"paper": ".", "small": "small"}
+REGIMES = {"paper": ".", "small": "small", "fast": "fast"}
 
 
 def our_folder() -> Path:

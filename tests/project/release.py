@@ -19,6 +19,7 @@ IN_SDIST = (
     "examples/train_myosuite.py",
     "examples/flow_on_planar_chain.ipynb",
     "hyperparams/small/qflex.yml",
+    "hyperparams/fast/qflex.yml",
     ".github/workflows/ci.yml",
     "constraints.txt",
     "Makefile",
@@ -31,6 +32,7 @@ IN_WHEEL = (
     "sb3_qflex/version.txt",
     "sb3_qflex/hyperparams/qflex.yml",
     "sb3_qflex/hyperparams/small/qflex.yml",
+    "sb3_qflex/hyperparams/fast/qflex.yml",
     "sb3_qflex_zoo.pth",
     "_sb3_qflex_startup.py",
 )
