@@ -362,6 +362,9 @@ class QFlexPolicy(ShareablePolicy):
         nets = list(self.critic.q_networks)
         return self.critic.encode(obs), self.fold("critic", self.critic, nets, self.critic.features_dim, True)
 
+    def idle_networks(self) -> tuple[str, ...]:
+        return {"flow": ("critic",), "source": ("critic", "field"), "ascent": ("field",)}[self.exploration]
+
     def exported_head(self, takes_noise: bool = False, *, flow_steps: int | None = None) -> Head:
         """
         The source action, and the flow behind it.
