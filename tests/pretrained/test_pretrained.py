@@ -299,7 +299,7 @@ def test_regions_are_written_and_the_rest_stays(folder: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("exploration", ["flow", "source", "ascent"])
 def test_matrices_in_half_the_bytes_act_in_single_precision(exploration: str, tmp_path: Path) -> None:
-    model = small_model(BoxEnv(), exploration=exploration).learn(30)
+    model = small_model(BoxEnv(), exploration=exploration)
     file = model.policy.export_policy(tmp_path / "half", storage="float16", acting_only=True)
     whole = model.policy.export_policy(tmp_path / "whole")
     assert file.stat().st_size < whole.stat().st_size
@@ -336,7 +336,7 @@ def test_what_storage_cannot_hold_is_refused(tmp_path: Path) -> None:
 def test_onnx_in_half_the_bytes(tmp_path: Path) -> None:
     onnx_file = pytest.importorskip("sb3_qflex.export.onnx_file")
     pytest.importorskip("onnxruntime")
-    model = small_model(BoxEnv(), policy_kwargs={"net_arch": [64, 64]}).learn(30)
+    model = small_model(BoxEnv(), policy_kwargs={"net_arch": [64, 64]})
     files = [onnx_file.export_onnx(model, tmp_path / one, storage=one) for one in ("float32", "float16")]
     assert files[1].stat().st_size < 0.65 * files[0].stat().st_size
     obs = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
