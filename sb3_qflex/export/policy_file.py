@@ -185,8 +185,9 @@ def _to_bytes(
         "versions": policy_versions(),
     }
     config[_NORMALIZATION] = None
-    if vec_normalize is not None:
-        found = statistics(vec_normalize, policy.observation_space)
+    # None without norm_obs: such a policy takes raw observations.
+    found = statistics(vec_normalize, policy.observation_space)
+    if vec_normalize is not None and found:
         for name, rms in found.items():
             values = (rms.mean, rms.var, rms.count)
             for key, value in zip(_STATISTICS, values, strict=True):

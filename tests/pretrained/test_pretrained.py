@@ -13,6 +13,7 @@ from helpers.small_models import BoxEnv, small_model
 from helpers.zoo_runs import ENV, ENV_KWARGS, write_run
 from PIL import Image
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_qflex import QFlexPolicy
 from sb3_qflex.analysis import pretrained as playing
@@ -183,6 +184,12 @@ def test_watch_and_gallery(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
 def test_the_environment_variable_names_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(index.VARIABLE, str(folder))
     assert QFlexPolicy.pretrained("chain-3").action_space.shape == (3,)
+
+
+def test_statistics_of_rewards_alone_are_none(tmp_path: Path) -> None:
+    model = small_model(VecNormalize(make_vec_env(ENV, env_kwargs=ENV_KWARGS), norm_obs=False))
+    file = model.policy.export_policy(tmp_path / "policy", model.get_vec_normalize_env())
+    assert file.read_bytes() == model.policy.export_policy(tmp_path / "raw").read_bytes()
 
 
 # --- What is refused ---
