@@ -11,8 +11,8 @@ from sb3_qflex.watch.view import View
 MOST_BYTES = 1_000_000
 #: Episodes that are tried until one succeeds.
 TRIES = 20
-#: Pictures for each second of simulated time.
-_RATE = 12.5
+#: Pictures for each second of the film, and the seconds to which a shorter episode is slowed down.
+_RATE, _SECONDS = 12.5, 4.0
 
 
 def write_gif(entry: Entry, folder: Path | None, path: Path) -> None:
@@ -37,11 +37,13 @@ def write_gif(entry: Entry, folder: Path | None, path: Path) -> None:
 
 
 def _does_its_task(entry: Entry, subject: Subject, number: int, path: Path) -> bool:
+    slowdown = max(1.0, _SECONDS / (subject.dt * entry.played.mean_length))
     shots = Shots(
         (number,),
         seed=entry.played.seed,
-        every=max(1, round(1.0 / (_RATE * subject.dt))),
+        every=max(1, round(1.0 / (_RATE * slowdown * subject.dt))),
         view=View(camera=entry.camera or None),
+        slowdown=slowdown,
         most_bytes=MOST_BYTES,
     )
     (episode,) = record(subject, shots, None, path)

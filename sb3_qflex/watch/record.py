@@ -29,6 +29,7 @@ class Shots:
     :param max_steps: steps of an episode at most, None for all
     :param every: steps from one frame to the next, None for about ``FRAMES_PER_SECOND``
     :param view: how to look at it
+    :param slowdown: times that the film takes longer than the simulation
     :param most_bytes: size that a GIF is made smaller for, None for any
     """
 
@@ -38,6 +39,7 @@ class Shots:
     max_steps: int | None = None
     every: int | None = None
     view: View = field(default_factory=View)
+    slowdown: float = 1.0
     most_bytes: int | None = None
 
 
@@ -55,7 +57,7 @@ def record(
     :return: the episodes that were played
     """
     every = shots.every or max(1, round(1.0 / (FRAMES_PER_SECOND * subject.dt)))
-    fps = 1.0 / (subject.dt * every)
+    fps = 1.0 / (subject.dt * every * shots.slowdown)
     small = GifFrames(fps, gif_width) if gif is not None else None
     episodes = [Episode(subject, one, shots.seed, shots.deterministic, shots.max_steps) for one in shots.episodes]
     pictures = _frames(episodes, shots, every, small)
