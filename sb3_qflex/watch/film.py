@@ -62,13 +62,16 @@ class GifFrames:
         Write the file, with one palette of 2 to 256 colours for all frames: small, and without flicker.
 
         :param most_bytes: size above which it is written again with smaller frames
-        :raises ValueError: if there are no frames
+        :raises ValueError: if there are no frames, or so many that even tiny ones are too large
         """
         self._write(path, colours)
         while most_bytes is not None and path.stat().st_size > most_bytes and self.width > _NARROWEST:
             self.width = int(0.85 * self.width)
             self._kept = [fit(frame, self.width, frame.shape[0]) for frame in self._kept]
             self._write(path, colours)
+        if most_bytes is not None and path.stat().st_size > most_bytes:
+            path.unlink()
+            raise ValueError(f"{path}: {len(self._kept)} frames do not fit into {most_bytes} bytes: record fewer steps")
 
     def _write(self, path: Path, colours: int) -> None:
         if not self._kept:
