@@ -34,6 +34,11 @@ EXTRAS = {
     ],
 }
 
+# Trained policies come with the wheel while all together are small; otherwise users name a folder that has them.
+POLICIES = ROOT / "sb3_qflex" / "pretrained"
+BYTES = sum(file.stat().st_size for suffix in ("safetensors", "onnx") for file in POLICIES.glob(f"*.{suffix}"))
+POLICY_FILES = ["*.safetensors", "*.onnx"] if BYTES < 10_000_000 else []
+
 STARTUP_FILES = {
     "_sb3_qflex_startup.py": (ROOT / "sb3_qflex" / "zoo" / "startup.py").read_text(),
     "sb3_qflex_zoo.pth": "import _sb3_qflex_startup; _sb3_qflex_startup.install()\n",
@@ -79,6 +84,7 @@ setup(
         "sb3_qflex.envs.synergies": ["presets/*.json"],
         "sb3_qflex.run_report": ["page.html"],
         "sb3_qflex.hub": ["card.md"],
+        "sb3_qflex.pretrained": ["index.json", *POLICY_FILES],
     },
     install_requires=[
         "stable-baselines3>=2.9.2,<3",

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 
@@ -18,8 +19,8 @@ Act = Callable[[VecEnvObs], np.ndarray]
 Explore = Callable[[PyTorchObs, th.Tensor], th.Tensor]
 
 
-def predictor(model: BaseAlgorithm, deterministic: bool) -> Act:
-    """Acts as ``predict`` of any model does."""
+def predictor(model: BaseAlgorithm | BasePolicy, deterministic: bool) -> Act:
+    """Acts as ``predict`` of any model or policy does."""
     return lambda obs: model.predict(obs, deterministic=deterministic)[0]  # type: ignore[arg-type]
 
 

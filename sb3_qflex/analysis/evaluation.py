@@ -1,6 +1,7 @@
 """How well a policy does its task: return, and success at the last step of an episode and at any."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -10,6 +11,15 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_qflex.analysis.acting import Act
 from sb3_qflex.analysis.episodes import run_episodes
 from sb3_qflex.envs.action_repeat import SUCCESS
+
+#: Episodes and first seed of an evaluation unless told otherwise.
+EPISODES, SEED = 100, 10_000
+
+
+def with_interval(value_low_high: Sequence[float], digits: str = ".2f") -> str:
+    """A value with the ends of its interval, as tables have it."""
+    value, low, high = (f"{one:{digits}}" for one in value_low_high)
+    return f"{value} [{low}, {high}]"
 
 
 @dataclass(frozen=True)
@@ -38,8 +48,7 @@ class Share:
         return max(0.0, centre - half), min(1.0, centre + half)
 
     def __str__(self) -> str:
-        low, high = self.interval()
-        return f"{self.count / self.episodes:.2f} [{low:.2f}, {high:.2f}]"
+        return with_interval((self.count / self.episodes, *self.interval()))
 
 
 @dataclass(frozen=True)
@@ -56,11 +65,24 @@ class Evaluation:
     at_end: Share | None
     at_any_step: Share | None
 
+    def return_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """
+        Interval of the mean return over episodes, by its standard error; a point for a single episode.
+
+        :param level: confidence, between 0 and 1
+        :return: its ends
+        """
+        n = len(self.returns)
+        deviation = float(self.returns.std(ddof=1)) if n > 1 else 0.0
+        half = NormalDist().inv_cdf((1 + level) / 2) * deviation / math.sqrt(n)
+        return float(self.returns.mean()) - half, float(self.returns.mean()) + half
+
     def rows(self) -> dict[str, str]:
         """What there is to say, by its name, as text."""
         rows = {
             "episodes": str(len(self.returns)),
-            "return": f"{self.returns.mean():.4g} (standard deviation {self.returns.std():.3g})",
+            "return": with_interval((float(self.returns.mean()), *self.return_interval()), ".4g"),
+            "standard deviation": f"{self.returns.std():.3g}",
             "length": f"{self.lengths.mean():.4g}",
         }
         if self.at_end is not None:

@@ -31,6 +31,8 @@ def main(prog: str, argv: Sequence[str]) -> None:
     normalization.add_argument("--no-vec-normalize", action="store_true", help="raw observations go to the networks")
     add("--flow-steps", type=int, metavar="K", help="another K than the model's")
     add("--noise", action="store_true", help="onnx, torchscript: stochastic, with noise as an input")
+    add("--storage", choices=("float32", "float16"), default="float32", help="policy, onnx: of the matrices")
+    add("--acting-only", action="store_true", help="policy: without networks that only training needs")
     add("--task", help="id of the task, for the metadata (default: that of the RL Zoo folder)")
     arguments = parser.parse_args(argv)
     with told(ValueError, ImportError, OSError):
@@ -51,6 +53,14 @@ def _export(arguments: argparse.Namespace) -> Path:
         if arguments.format == "policy":
             raise ValueError("A policy file has no --noise: its predict is deterministic or not as it is called.")
         options["noise"] = True
+    if arguments.storage != "float32":
+        if arguments.format == "torchscript":
+            raise ValueError("A TorchScript file has no --storage: its matrices are float32.")
+        options["storage"] = arguments.storage
+    if arguments.acting_only:
+        if arguments.format != "policy":
+            raise ValueError("--acting-only is for policy files: the others hold what acts alone anyway.")
+        options["acting_only"] = True
     model = _load(zip_file, arguments.flow_steps)
     if arguments.format == "policy":
         return model.policy.export_policy(arguments.out, **options)

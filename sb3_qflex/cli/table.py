@@ -57,6 +57,15 @@ GROUPS: Mapping[str, Mapping[str, Command | Family]] = {
         ),
     },
     "Take a model elsewhere": {
+        "pretrained": Family(
+            "trained policies that come with the package, or lie in a folder of yours",
+            {
+                "list": _ours("what there is, and what each does in its task", "pretrained:list_all"),
+                "add": _ours("export, evaluate and enter the policy of a run", "pretrained:add"),
+                "table": _ours("write the documentation's tables from the index", "pretrained:table"),
+                "gallery": _ours("record a GIF of each, and write the pages with them", "pretrained:gallery"),
+            },
+        ),
         "export": _ours("write a trained policy as ONNX, TorchScript, or a file that is safe to open", "export:main"),
         "push-to-hub": _ours("share a run on the Hugging Face Hub", "hub:push"),
         "load-from-hub": _ours("download a shared run", "hub:load"),

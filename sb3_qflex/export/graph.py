@@ -8,20 +8,29 @@ import onnx
 import torch as th
 from onnx import helper, numpy_helper
 
+from sb3_qflex.export.stored import stored
+
 
 class Graph:
-    """Nodes and constants; every method adds a node and returns the name of its output."""
+    """
+    Nodes and constants; every method adds a node and returns the name of its output.
 
-    def __init__(self) -> None:
+    :param storage: How matrices are stored, see :mod:`sb3_qflex.export.stored`; they are computed with in float32.
+    """
+
+    def __init__(self, storage: str = "float32") -> None:
+        self.storage = storage
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
     def constant(self, value: Any) -> str:
         """An initializer with an array or number in its dtype."""
-        array = value.detach().numpy() if isinstance(value, th.Tensor) else np.asarray(value)
         name = f"/constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
+        if isinstance(value, th.Tensor):
+            value = stored({f"The matrix {name}": value.detach()}, self.storage).popitem()[1].numpy()
+        array = np.ascontiguousarray(value)
+        self.constants.append(numpy_helper.from_array(array, name))
+        return self.cast(name, onnx.TensorProto.FLOAT) if array.dtype == np.float16 else name
 
     def add(self, op: str, *inputs: str, **attributes: Any) -> str:
         """A node with one output, of an ONNX operator, from the names of its inputs."""

@@ -26,6 +26,7 @@ def export_onnx(
     vec_normalize: VecNormalize | str | Path | None = None,
     noise: bool = False,
     task: str | None = None,
+    storage: str = "float32",
     **options: Any,
 ) -> Path:
     """
@@ -43,19 +44,23 @@ def export_onnx(
     :param noise: Whether to write the stochastic policy, whose last input is ``noise``: standard normal, float32
         (batch, |A|) for a Gaussian policy.
     :param task: Id of the task for the metadata; by default that of the model's environment.
+    :param storage: "float32", or "float16" for files of half the size: matrices are rounded to 11 significant bits
+        after everything was folded into them, and used in float32.
     :param options: Of the policy's own: ``flow_steps`` of QFlex, for another K than the model's.
     :return: The file.
     :raises ImportError: Without onnx.
     :raises ValueError: For what has no exported form, such as ``exploration="ascent"``.
     """
-    return _write(model, path, vec_normalize=vec_normalize, noise=noise, task=task, **options)[0]
+    return _write(model, path, vec_normalize=vec_normalize, noise=noise, task=task, storage=storage, **options)[0]
 
 
-def _write(model: OffPolicyAlgorithm, path: str | Path, **options: Any) -> tuple[Path, dict[str, str]]:
+def _write(
+    model: OffPolicyAlgorithm, path: str | Path, storage: str = "float32", **options: Any
+) -> tuple[Path, dict[str, str]]:
     """The file, and its metadata."""
     onnx_graph = _import("sb3_qflex.export.onnx_graph", "Export to ONNX needs onnx")
     policy, metadata = prepare(model, "onnx", **options)
-    proto = onnx_graph.build_model(policy)
+    proto = onnx_graph.build_model(policy, storage)
     proto.producer_name = "sb3_qflex"
     for key, value in metadata.items():
         proto.metadata_props.add(key=key, value=value)

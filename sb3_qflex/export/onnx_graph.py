@@ -22,9 +22,9 @@ OPSET = 17
 IR_VERSION = 8
 
 
-def build_model(policy: ExportedPolicy) -> onnx.ModelProto:
+def build_model(policy: ExportedPolicy, storage: str = "float32") -> onnx.ModelProto:
     """What ONNX has checked, with inputs and output as those of the policy and a dynamic batch."""
-    graph = Graph()
+    graph = Graph(storage)
     dims = {name: encoder.dim for name, encoder in zip(policy.names, policy.encoders, strict=True)}
     if policy.takes_noise:
         dims[NOISE] = policy.head.noise_dim

@@ -2,21 +2,25 @@
 A policy alone, in a file that is safe to open: safetensors with one JSON text.
 
 Reading it runs no code of the file. It holds the networks of a policy (for QFlex source policy, velocity field and
-critics), what its class needs to make them, and the statistics of VecNormalize, but no optimizer state.
+critics; or those that act alone), what its class needs to make them, and the statistics of VecNormalize, but no
+optimizer state.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, TypeVar
 
+import gymnasium as gym
 import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.utils import get_device
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from sb3_qflex.common.persistence import write_atomically
 from sb3_qflex.common.policies import Policy
@@ -25,6 +29,8 @@ from sb3_qflex.common.versions import policy_versions
 from sb3_qflex.export.networks import refuse_hooks
 from sb3_qflex.export.observations import OBS, check_statistics, statistics
 from sb3_qflex.export.policy_config import config_to_json, policy_from_config
+from sb3_qflex.export.stored import WHOLE, check_stored, leave_out, left_out, restored, stored
+from sb3_qflex.pretrained.index import Collection
 
 SUFFIX = ".safetensors"
 #: Key of the file's header, and version of what it has there.
@@ -42,8 +48,32 @@ AnyPolicy = TypeVar("AnyPolicy", bound=Policy)
 class ShareablePolicy(Policy):
     """A policy that can be written to a file without pickles."""
 
+    #: Statistics by which it normalises observations itself; None where its environment does, if anything.
+    normalizer: VecNormalize | None = None
+
+    def obs_to_tensor(self, observation: np.ndarray | dict[str, np.ndarray]) -> tuple[PyTorchObs, bool]:
+        """
+        The networks' input, as SB3 makes it; normalised before by a policy of :meth:`pretrained`.
+
+        :param observation: One observation, or one for each environment.
+        :return: As tensors with a batch dimension, and whether there was one.
+        """
+        if self.normalizer is not None:
+            observation = self.normalizer.normalize_obs(observation)
+        return super().obs_to_tensor(observation)
+
+    def idle_networks(self) -> tuple[str, ...]:
+        """Names of the networks that ``predict`` does not need, which ``export_policy`` can leave out."""
+        return ()
+
     def export_policy(
-        self, path: str | Path, vec_normalize: VecNormalize | None = None, task: str | None = None
+        self,
+        path: str | Path,
+        vec_normalize: VecNormalize | None = None,
+        task: str | None = None,
+        *,
+        storage: str = "float32",
+        acting_only: bool = False,
     ) -> Path:
         """
         Write the policy to a file that is safe to open, for :meth:`load`.
@@ -52,13 +82,18 @@ class ShareablePolicy(Policy):
         :param vec_normalize: Statistics that its observations are normalised with, for
             :func:`sb3_qflex.export.load_vec_normalize`.
         :param task: Id of the task, for the reader.
+        :param storage: "float32", or "float16" for files of half the size: matrices are rounded to 11 significant
+            bits (a relative error of at most 0.0005), and what is loaded computes in float32 with the rounded ones.
+        :param acting_only: Whether to leave out networks that ``predict`` does not need, such as critics.
         :return: The file.
-        :raises ValueError: If the policy needs code of its own, which such a file cannot carry, or the suffix is
-            another.
+        :raises ValueError: If the policy needs code of its own, which such a file cannot carry, the suffix is another,
+            or a matrix has numbers that the storage cannot hold.
         """
         if Path(path).suffix not in ("", SUFFIX):
             raise ValueError(f"A policy file ends with {SUFFIX}, by which it is recognised, and not as {path} does.")
-        content = _to_bytes(self, vec_normalize, task)
+        absent = [*left_out(self), *(self.idle_networks() if acting_only else ())]
+        normalizer = self.normalizer if vec_normalize is None else vec_normalize
+        content = _to_bytes(self, normalizer, task, {"matrices": storage, "left_out": sorted(set(absent))})
         return write_atomically(path, lambda file: file.write(content), SUFFIX.removeprefix("."))
 
     @classmethod
@@ -81,24 +116,78 @@ class ShareablePolicy(Policy):
                     return super().load(str(path), device)
         config, tensors = _read(path)
         state = {name.removeprefix("policy."): value for name, value in tensors.items() if name.startswith("policy.")}
+        absent = config["stored"]["left_out"]
         try:
-            _check_state(_without_memory(cls, config["policy"], len(state)).state_dict(), state)
+            state = restored(state, config["stored"]["matrices"])
+            _check_state(_without_memory(cls, config["policy"], len(state), absent).state_dict(), state)
             policy = policy_from_config(cls, config["policy"], len(state))
+            leave_out(policy, absent)
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is no valid policy file: {error}") from error
         policy.load_state_dict(state)
         return policy.to(get_device(device))
 
+    @classmethod
+    def pretrained(
+        cls: type[SelfPolicy], id: str, folder: str | Path | None = None, device: th.device | str = "auto"
+    ) -> SelfPolicy:
+        """
+        A policy that was trained already, for the plain loop of its task: it takes the observations of ``gym.make``
+        as they are, and normalises them itself where it was trained so. ``sb3-qflex pretrained list`` names them.
 
-def _to_bytes(policy: Policy, vec_normalize: VecNormalize | None, task: str | None) -> bytes:
-    state = policy.state_dict()
-    tensors = {f"policy.{name}": value.detach().cpu().contiguous() for name, value in state.items()}
-    arguments = config_to_json(policy)
+        :param id: Its id.
+        :param folder: Where its files are; by default the package's own folder, or the one that the environment
+            variable ``SB3_QFLEX_PRETRAINED`` names.
+        :param device: Device on which the policy should run.
+        :raises ValueError: If the id is unknown, a file is not the one that the index describes, or the policy is of
+            another class.
+        :raises FileNotFoundError: If its file is not there, with what to do.
+        """
+        found = Collection(folder)
+        entry = found.find(id)
+        kind = resolve_name(entry.policy_class)
+        if not (isinstance(kind, type) and issubclass(kind, cls)):
+            raise ValueError(
+                f"{id} is a {entry.policy_class.partition(':')[2]} and no {cls.__name__}: load it by that."
+            )
+        file = found.file(entry, SUFFIX)
+        policy = kind.load(file, device)
+        policy.normalizer = _normalizer_of(file, policy)
+        return policy
+
+
+class _Spaces(gym.Env):
+    """Spaces alone, which is all that VecNormalize needs of an environment to normalise observations."""
+
+    def __init__(self, policy: Policy):
+        self.observation_space, self.action_space = policy.observation_space, policy.action_space
+
+
+def _normalizer_of(file: Path, policy: Policy) -> VecNormalize | None:
+    config, _ = _read(file)
+    if config[_NORMALIZATION] is None:
+        return None
+    return load_vec_normalize(file, DummyVecEnv([lambda: _Spaces(policy)]))
+
+
+def _to_bytes(
+    policy: Policy, vec_normalize: VecNormalize | None, task: str | None, storage: Mapping[str, Any]
+) -> bytes:
+    arguments, state = config_to_json(policy), policy.state_dict()
     _check_remade(policy, arguments, state)
-    config: dict[str, Any] = {"policy": arguments, "task": task or "", "versions": policy_versions()}
+    absent = tuple(f"{name}." for name in storage["left_out"])
+    state = {name: value.detach().cpu().contiguous() for name, value in state.items() if not name.startswith(absent)}
+    tensors = {f"policy.{name}": value for name, value in stored(state, storage["matrices"]).items()}
+    config: dict[str, Any] = {
+        "policy": arguments,
+        "stored": storage,
+        "task": task or "",
+        "versions": policy_versions(),
+    }
     config[_NORMALIZATION] = None
-    if vec_normalize is not None:
-        found = statistics(vec_normalize, policy.observation_space)
+    # None without norm_obs: such a policy takes raw observations.
+    found = statistics(vec_normalize, policy.observation_space)
+    if vec_normalize is not None and found:
         for name, rms in found.items():
             values = (rms.mean, rms.var, rms.count)
             for key, value in zip(_STATISTICS, values, strict=True):
@@ -172,6 +261,7 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, th.Tensor]]:
         config = json.loads(_checked_text(json.loads(header), tensors))
         if not isinstance(config, dict) or not {"policy", _NORMALIZATION} <= config.keys():
             raise ValueError("its configuration has no 'policy' and 'vec_normalize'")
+        check_stored(config.setdefault("stored", WHOLE))
         _check_normalization(config[_NORMALIZATION], tensors)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no valid policy file: {error}") from error
@@ -209,16 +299,18 @@ def _check_normalization(given: Any, tensors: Mapping[str, th.Tensor]) -> None:
             raise ValueError(f"{name} has to be float64, and a count a single number")
 
 
-def _without_memory(cls: type[AnyPolicy], arguments: Any, n_tensors: int) -> AnyPolicy:
+def _without_memory(cls: type[AnyPolicy], arguments: Any, n_tensors: int, absent: Sequence[str]) -> AnyPolicy:
     """On the meta device, which allocates nothing: a file may ask for networks of any size."""
     with th.device("meta"):
-        return policy_from_config(cls, arguments, n_tensors)
+        policy = policy_from_config(cls, arguments, n_tensors)
+    leave_out(policy, absent)
+    return policy
 
 
 def _check_remade(policy: Policy, arguments: Any, state: Mapping[str, th.Tensor]) -> None:
     """Whether the policy that a reader will make of the arguments is this one."""
     refuse_hooks(policy)
-    made = _without_memory(type(policy), arguments, len(state))
+    made = _without_memory(type(policy), arguments, len(state), left_out(policy))
     kinds, made_kinds = ({name: type(part) for name, part in one.named_modules()} for one in (policy, made))
     changed = sorted(name for name in kinds.keys() | made_kinds if kinds.get(name) is not made_kinds.get(name))
     if changed:

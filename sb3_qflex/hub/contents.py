@@ -16,7 +16,7 @@ from sb3_qflex.analysis.trained import run_arguments
 from sb3_qflex.common.version import VERSION
 from sb3_qflex.run_report.files import read_run
 from sb3_qflex.run_report.page import write_page
-from sb3_qflex.watch.subject import Subject
+from sb3_qflex.watch.subject import ModelSubject
 
 POLICY_FILE = "policy.safetensors"
 
@@ -40,14 +40,16 @@ class Evaluation:
     seed: int
 
 
-def evaluate(subject: Subject, episodes: int, seed: int, deterministic: bool = True) -> Evaluation:
+def evaluate(subject: ModelSubject, episodes: int, seed: int, deterministic: bool = True) -> Evaluation:
     """What comes out in the environment with this seed; ``deterministic`` flows start at tanh(mean), not a sample."""
     subject.env.unwrapped.seed(seed)
     mean, std = evaluate_policy(subject.model, subject.env, episodes, deterministic)
     return Evaluation(float(mean), float(std), episodes, deterministic, seed)  # type: ignore[arg-type]
 
 
-def fill(folder: Path, run_folder: Path, model: Path, subject: Subject, evaluation: Evaluation, repo_id: str) -> None:
+def fill(
+    folder: Path, run_folder: Path, model: Path, subject: ModelSubject, evaluation: Evaluation, repo_id: str
+) -> None:
     """
     Put everything that is shared, but for a video, into a folder.
 
@@ -98,7 +100,7 @@ def _write_metrics(run_folder: Path, path: Path) -> None:
                 archive.write(file, file.name)
 
 
-def _write_policy(subject: Subject, folder: Path, env_id: str) -> str | None:
+def _write_policy(subject: ModelSubject, folder: Path, env_id: str) -> str | None:
     """The file's name; None where the model has none, which is said."""
     vec_normalize = unwrap_vec_normalize(subject.env)
     try:

@@ -10,7 +10,7 @@ from huggingface_sb3 import EnvironmentName, ModelName
 from sb3_qflex.hub.contents import evaluate, fill
 from sb3_qflex.watch.camera import without_shadows
 from sb3_qflex.watch.record import Shots, record
-from sb3_qflex.watch.subject import Subject, open_subject
+from sb3_qflex.watch.subject import ModelSubject, open_subject
 from sb3_qflex.zoo.registration import register
 
 
@@ -43,7 +43,7 @@ def gather(args: argparse.Namespace, target: Path) -> None:
     subject.env.close()
 
 
-def _add_video(subject: Subject, path: Path, args: argparse.Namespace) -> None:
+def _add_video(subject: ModelSubject, path: Path, args: argparse.Namespace) -> None:
     shots = Shots(seed=args.seed, deterministic=not args.stochastic, max_steps=args.n_timesteps)
     try:
         record(subject, shots, path)

@@ -313,6 +313,9 @@ class QFlexPolicy(EvaluatedPolicy):
             average = th.lerp(square, self.mean_square_gradient, RMS_DECAY)
             self.mean_square_gradient.copy_(th.where(th.isfinite(square).all(), average, self.mean_square_gradient))
 
+    def idle_networks(self) -> tuple[str, ...]:
+        return {"flow": ("critic",), "source": ("critic", "field"), "ascent": ("field",)}[self.exploration]
+
     def exported_head(self, takes_noise: bool = False, *, flow_steps: int | None = None) -> Head:
         """
         The source action, and the flow behind it.

@@ -154,6 +154,9 @@ class SACPolicy(ShareablePolicy):
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         return self.actor(observation, deterministic)
 
+    def idle_networks(self) -> tuple[str, ...]:
+        return ("critic", "critic_target")
+
     def exported_head(self, takes_noise: bool = False) -> Head:
         """
         tanh(mean), or a sample.

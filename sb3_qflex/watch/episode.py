@@ -9,6 +9,9 @@ import torch as th
 from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import PyTorchObs
 
+from sb3_qflex.common.policies import Policy
+from sb3_qflex.envs.action_repeat import SUCCESS
+from sb3_qflex.export.stored import LeftOut
 from sb3_qflex.qflex.policies import QFlexPolicy
 from sb3_qflex.watch.subject import Subject
 
@@ -23,8 +26,8 @@ class Moment:
     :param time: seconds of simulated time so far
     :param reward: reward of the step that led here, 0 at the start
     :param total: sum of the rewards so far
-    :param q_source: min_i Q_i of the source action
-    :param q_executed: min_i Q_i of the action that will be executed
+    :param q_source: min_i Q_i of the source action; None for a policy without a source, or without its critics
+    :param q_executed: min_i Q_i of the action that will be executed; None as well
     :param action: that action, shape (|A|,), in [-1, 1]
     """
 
@@ -33,8 +36,8 @@ class Moment:
     time: float
     reward: float
     total: float
-    q_source: float
-    q_executed: float
+    q_source: float | None
+    q_executed: float | None
     action: NDArray[np.float32]
 
 
@@ -51,13 +54,25 @@ def propose(
     return source, executed, policy.min_q(observation, source), policy.min_q(observation, executed)
 
 
+@th.no_grad()
+def act(policy: Policy, observation: PyTorchObs, deterministic: bool) -> tuple[th.Tensor, float | None, float | None]:
+    """
+    What one observation is answered with: the action that ``predict`` executes, shape (1, |A|), in [-1, 1], and what
+    the critics say of source and executed action where there are both.
+    """
+    if isinstance(policy, QFlexPolicy) and not isinstance(policy.critic, LeftOut):
+        _, executed, q_source, q_executed = propose(policy, observation, deterministic)
+        return executed, q_source.item(), q_executed.item()
+    return policy._predict(observation, deterministic), None, None
+
+
 @dataclass
 class Episode:
     """
     One episode, played while it is iterated over. While a moment is handed out, the environment is in the state that
     it describes; the state that an episode ends in has no moment, as by then the environment has been reset.
 
-    :param subject: model and environment
+    :param subject: policy and environment
     :param number: number of the episode; it starts with the seed ``seed + number``, so that any of them can be played
         without those before it
     :param seed: seed of episode 0
@@ -72,23 +87,29 @@ class Episode:
     max_steps: int | None = None
     steps: int = field(default=0, init=False)
     total: float = field(default=0.0, init=False)
+    solved: bool | None = field(default=None, init=False)
+    reached: bool = field(default=False, init=False)
 
     def __iter__(self) -> Iterator[Moment]:
-        """Play it from the start. ``steps`` and ``total``, the sum of rewards, count along."""
-        model, env = self.subject.model, self.subject.env
+        """
+        Play it from the start. ``steps`` and ``total``, the sum of rewards, count along; ``solved`` is whether the task
+        was done in the last step, None where it does not tell, and ``reached`` whether it was in any.
+        """
+        policy, env = self.subject.policy, self.subject.env
         env.unwrapped.seed(self.seed + self.number)
         th.manual_seed(self.seed + self.number)
         observation: Any = env.reset()
         self.steps, self.total, reward = 0, 0.0, 0.0
         while self.max_steps is None or self.steps < self.max_steps:
-            tensors, _ = model.policy.obs_to_tensor(observation)
-            _, executed, q_source, q_executed = propose(model.policy, tensors, self.deterministic)
+            tensors, _ = policy.obs_to_tensor(observation)
+            executed, q_source, q_executed = act(policy, tensors, self.deterministic)
             action = executed.numpy()
             time = self.steps * self.subject.dt
-            q_values = q_source.item(), q_executed.item()
-            yield Moment(self.number, self.steps, time, reward, self.total, *q_values, action[0])
-            scaled = action.reshape(-1, *model.policy.action_space.shape)
-            observation, rewards, dones, _ = env.step(model.policy.unscale_action(scaled))
+            yield Moment(self.number, self.steps, time, reward, self.total, q_source, q_executed, action[0])
+            scaled = action.reshape(-1, *policy.action_space.shape)
+            observation, rewards, dones, infos = env.step(policy.unscale_action(scaled))
+            self.solved = next((bool(infos[0][key]) for key in SUCCESS if key in infos[0]), None)
+            self.reached |= bool(self.solved)
             reward = float(rewards[0])
             self.steps, self.total = self.steps + 1, self.total + reward
             if dones[0]:

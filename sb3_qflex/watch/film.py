@@ -31,6 +31,10 @@ def write_mp4(path: Path, frames: Iterable[Picture], fps: float) -> None:
             video.append_data(frame)
 
 
+#: Pixels below which nobody sees anything.
+_NARROWEST = 100
+
+
 class GifFrames:
     """
     The frames of a GIF, made small as they come.
@@ -53,12 +57,23 @@ class GifFrames:
             self._kept.append(fit(frame, min(self.width, frame.shape[1]), frame.shape[0]))
         self._seen += 1
 
-    def save(self, path: Path, colours: int = 64) -> None:
+    def save(self, path: Path, colours: int = 64, most_bytes: int | None = None) -> None:
         """
         Write the file, with one palette of 2 to 256 colours for all frames: small, and without flicker.
 
-        :raises ValueError: if there are no frames
+        :param most_bytes: size above which it is written again with smaller frames
+        :raises ValueError: if there are no frames, or so many that even tiny ones are too large
         """
+        self._write(path, colours)
+        while most_bytes is not None and path.stat().st_size > most_bytes and self.width > _NARROWEST:
+            self.width = int(0.85 * self.width)
+            self._kept = [fit(frame, self.width, frame.shape[0]) for frame in self._kept]
+            self._write(path, colours)
+        if most_bytes is not None and path.stat().st_size > most_bytes:
+            path.unlink()
+            raise ValueError(f"{path}: {len(self._kept)} frames do not fit into {most_bytes} bytes: record fewer steps")
+
+    def _write(self, path: Path, colours: int) -> None:
         if not self._kept:
             raise ValueError(f"{path}: no frames to write")
         # Of a few frames of the whole film, side by side.

@@ -27,12 +27,14 @@ def _font(size: int) -> Any:
 
 
 def lines_of(moment: Moment, exploration: str) -> list[str]:
-    """The numbers of a moment as lines for :func:`write`; ``exploration`` is the policy's."""
+    """The numbers of a moment as lines for :func:`write`; ``exploration`` is the policy's, "source" if it has none."""
     lines = [
         f"t {moment.time:.2f} s   step {moment.step}",
         f"reward {moment.reward:.3g}   return {moment.total:.4g}",
-        f"Q source {moment.q_source:.4g}",
     ]
+    if moment.q_source is None or moment.q_executed is None:
+        return lines
+    lines.append(f"Q source {moment.q_source:.4g}")
     if exploration != "source":
         lines.append(f"Q {exploration} {moment.q_executed:.4g}   ({moment.q_executed - moment.q_source:+.3g})")
     return lines

@@ -29,6 +29,8 @@ class Shots:
     :param max_steps: steps of an episode at most, None for all
     :param every: steps from one frame to the next, None for about ``FRAMES_PER_SECOND``
     :param view: how to look at it
+    :param slowdown: times that the film takes longer than the simulation
+    :param most_bytes: size that a GIF is made smaller for, None for any
     """
 
     episodes: Sequence[int] = (0,)
@@ -37,34 +39,42 @@ class Shots:
     max_steps: int | None = None
     every: int | None = None
     view: View = field(default_factory=View)
+    slowdown: float = 1.0
+    most_bytes: int | None = None
 
 
-def record(subject: Subject, shots: Shots, mp4: Path | None, gif: Path | None = None, gif_width: int = 320) -> None:
+def record(
+    subject: Subject, shots: Shots, mp4: Path | None, gif: Path | None = None, gif_width: int = 320
+) -> list[Episode]:
     """
     Play episodes, print a line about each, and write what was seen.
 
-    :param subject: model and environment
+    :param subject: policy and environment
     :param shots: what is recorded
     :param mp4: video to write, None for none
     :param gif: GIF to write, None for none
     :param gif_width: its largest width in pixels
+    :return: the episodes that were played
     """
     every = shots.every or max(1, round(1.0 / (FRAMES_PER_SECOND * subject.dt)))
-    fps = 1.0 / (subject.dt * every)
+    fps = 1.0 / (subject.dt * every * shots.slowdown)
     small = GifFrames(fps, gif_width) if gif is not None else None
-    pictures = _frames(subject, shots, every, small)
+    episodes = [Episode(subject, one, shots.seed, shots.deterministic, shots.max_steps) for one in shots.episodes]
+    pictures = _frames(episodes, shots, every, small)
     if mp4 is not None:
         write_mp4(mp4, pictures, fps)
     else:
         deque(pictures, maxlen=0)
     if gif is not None and small is not None:
-        small.save(gif)
+        small.save(gif, most_bytes=shots.most_bytes)
+    return episodes
 
 
-def _frames(subject: Subject, shots: Shots, every: int, gif: GifFrames | None) -> Iterator[Picture]:
+def _frames(episodes: Sequence[Episode], shots: Shots, every: int, gif: GifFrames | None) -> Iterator[Picture]:
     draw = finish = None
-    for number in shots.episodes:
-        episode = Episode(subject, number, shots.seed, shots.deterministic, shots.max_steps)
+    for episode in episodes:
+        subject = episode.subject
+        exploration = getattr(subject.policy, "exploration", "source")
         moments: list[Moment] = []
         for moment in episode:
             if draw is None or finish is None:
@@ -72,7 +82,7 @@ def _frames(subject: Subject, shots: Shots, every: int, gif: GifFrames | None) -
                 draw, finish = photographer(subject.body, shots.view)
             moments.append(moment)
             if moment.step % every == 0:
-                frame = compose(draw(), moment, subject.model.exploration, muscles(subject.body))
+                frame = compose(draw(), moment, exploration, muscles(subject.body))
                 if gif is not None:
                     gif.add(frame)
                 yield frame
@@ -83,10 +93,12 @@ def _frames(subject: Subject, shots: Shots, every: int, gif: GifFrames | None) -
 
 def summary(episode: Episode, moments: Sequence[Moment]) -> str:
     """One line about an episode that was played: steps, return, and the mean Q of both actions."""
+    played = f"Episode {episode.number}: {episode.steps} steps, return {episode.total:.4g}"
+    if moments[0].q_source is None:
+        return played
     source = np.array([moment.q_source for moment in moments])
     executed = np.array([moment.q_executed for moment in moments])
     return (
-        f"Episode {episode.number}: {episode.steps} steps, return {episode.total:.4g}; mean Q of the source action "
-        f"{source.mean():.4g}, of the executed one {executed.mean():.4g}, the larger one in "
-        f"{np.mean(executed > source):.0%} of the steps"
+        f"{played}; mean Q of the source action {source.mean():.4g}, of the executed one {executed.mean():.4g}, "
+        f"the larger one in {np.mean(executed > source):.0%} of the steps"
     )

@@ -1,24 +1,26 @@
-"""Who is watched: a trained model and one environment to watch it in."""
+"""Who is watched: a trained model, or a policy of the index, and one environment to watch it in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
+from sb3_qflex.analysis.pretrained import load_pretrained
 from sb3_qflex.analysis.trained import ModelError, load
+from sb3_qflex.common.policies import Policy
 from sb3_qflex.qflex.qflex import QFlex
 
 
 @dataclass(frozen=True)
 class Subject:
     """
-    :param model: the trained model
-    :param env: one environment, with the wrappers and statistics that the model was trained with
+    :param policy: what acts
+    :param env: one environment, with the wrappers and statistics that the policy was trained with
     """
 
-    model: QFlex
+    policy: Policy
     env: VecEnv
 
     @property
@@ -34,9 +36,33 @@ class Subject:
         return float(getattr(self.body, "dt", None) or 1.0 / (self.body.metadata.get("render_fps") or 30))
 
 
+@dataclass(frozen=True)
+class ModelSubject(Subject):
+    """
+    :param model: the trained model that the policy is of
+    """
+
+    model: QFlex
+
+
+def open_pretrained(id: str, folder: Path | None = None) -> Subject:
+    """
+    Load a policy of the index and make its task.
+
+    :param id: its id
+    :param folder: of policies, see :class:`sb3_qflex.pretrained.index.Collection`
+    :return: policy and environment, which draws pictures as arrays
+    :raises PretrainedError: if there is none, its file is another, or its task cannot be made here
+    :raises FileNotFoundError: if its file is not there
+    """
+    found = load_pretrained(id, folder)
+    task = replace(found.task, env_kwargs={**found.task.env_kwargs, "render_mode": "rgb_array"})
+    return Subject(found.policy, task.make())
+
+
 def open_subject(
     path: Path, env_id: str | None = None, env_kwargs: dict[str, Any] | None = None, flow_steps: int | None = None
-) -> Subject:
+) -> ModelSubject:
     """
     Load a model and make its environment.
 
@@ -56,4 +82,4 @@ def open_subject(
         trained.model.policy.flow_steps = flow_steps
     env = trained.model.get_env()
     assert env is not None
-    return Subject(trained.model, env)
+    return ModelSubject(trained.model.policy, env, trained.model)

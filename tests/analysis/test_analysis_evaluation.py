@@ -44,7 +44,7 @@ def test_returns_and_successes(n_envs: int) -> None:
 def test_a_task_without_success_has_returns() -> None:
     env = DummyVecEnv([lambda: gym.make("Pendulum-v1")])
     found = evaluate(lambda obs: np.zeros((1, 1)), env, episodes=2, seed=0)
-    assert found.at_end is None and list(found.rows()) == ["episodes", "return", "length"]
+    assert found.at_end is None and list(found.rows()) == ["episodes", "return", "standard deviation", "length"]
 
 
 @pytest.mark.parametrize(

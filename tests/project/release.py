@@ -30,6 +30,7 @@ IN_SDIST = (
 IN_WHEEL = (
     "sb3_qflex/py.typed",
     "sb3_qflex/version.txt",
+    "sb3_qflex/pretrained/index.json",
     "sb3_qflex/hyperparams/qflex.yml",
     "sb3_qflex/hyperparams/small/qflex.yml",
     "sb3_qflex/hyperparams/fast/qflex.yml",
