@@ -10,10 +10,12 @@ so that one matrix G_b, a sum of C_b^-1 and u_b u_b^T, has all gradients:
     dx_b = diag(A^T G_b A),    dy_b = diag(G_b),    dA = 2 sum_b G_b A diag(x_b).
 
 C and G are linear in x and symmetric: their entries below the diagonal are one product, over j, of x_bj with a_ij a_kj
-(a Khatri-Rao product of A with itself), and so are dx and dA; no (B, d, n) is made. Entries are held in panels of few
-columns, which bounds the memory of those products, and in which C is factorised: LAPACK takes its matrices one by one,
-and only the blocks on the diagonal are left to it. :class:`sb3_qflex.lattice.gaussian.LatticeGaussian` has the readable
-definition.
+(a Khatri-Rao product of A with itself), and so are dx and dA; no (B, d, n) is made. Only for fewer rows than d is that
+the smaller array, and A diag(x_b) and G_b A are made.
+
+C is held in panels of few columns, which bounds the memory of those products, and in which it is factorised: LAPACK
+takes matrices one by one, and only the blocks on the diagonal are left to it.
+:class:`sb3_qflex.lattice.gaussian.LatticeGaussian` has the readable definition.
 """
 
 from collections.abc import Iterator
@@ -50,6 +52,44 @@ def _products(factor: th.Tensor, first: int, last: int) -> th.Tensor:
     return (factor[first:, None] * factor[None, first:last]).flatten(0, 1)
 
 
+def _covariance_panels(factor: th.Tensor, scales: th.Tensor) -> Iterator[th.Tensor]:
+    """A diag(x_b) A^T, each of its panels (B, rows of the panel, columns of the panel)."""
+    rows, size = len(scales), len(factor)
+    if rows < size:
+        scaled = (factor * scales.unsqueeze(1)).flatten(0, 1)
+        whole = linear(scaled, factor).view(rows, size, size)
+        yield from (whole[:, first:, first:last].contiguous() for first, last in _panels(size))
+    else:
+        for first, last in _panels(size):
+            yield linear(scales, _products(factor, first, last)).view(rows, size - first, last - first)
+
+
+def _chained(gradient: th.Tensor, factor: th.Tensor, scales: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """
+    Gradients by A and x.
+
+    :param gradient: G, shape (B, d, d), symmetric.
+    :param factor: A, shape (d, n).
+    :param scales: x, shape (B, n).
+    """
+    rows, size = len(scales), len(factor)
+    if rows < size:
+        product = linear(gradient.flatten(0, 1), factor.t()).view(rows, size, -1)
+        by_scales = (product * factor).sum(dim=1)
+        return product.mul_(scales.unsqueeze(1)).sum(dim=0).mul_(2.0), by_scales
+    by_factor, by_scales = th.zeros_like(factor), th.zeros_like(scales)
+    for first, last in _panels(size):
+        panel = gradient[:, first:, first:last].clone(memory_format=th.contiguous_format)
+        # Those below the diagonal stand for those above it too.
+        panel[:, last - first :] *= 2.0
+        flat = panel.flatten(1)
+        by_scales += linear(flat, _products(factor, first, last).t())
+        by_products = linear(flat.t(), scales.t()).view(size - first, last - first, -1)
+        by_factor[first:] += (by_products * factor[None, first:last]).sum(dim=1)
+        by_factor[first:last] += (by_products * factor[first:, None]).sum(dim=0)
+    return by_factor, by_scales
+
+
 def factorise(factor: th.Tensor, scales: th.Tensor, diagonal: th.Tensor) -> Factors:
     """
     Cholesky factors of A diag(x_b) A^T + diag(y_b), panel by panel.
@@ -63,9 +103,8 @@ def factorise(factor: th.Tensor, scales: th.Tensor, diagonal: th.Tensor) -> Fact
     lower = diagonal.new_empty(rows, size, size)
     identity = th.eye(_WIDTH, dtype=lower.dtype, device=lower.device)
     inverses, failures = [], []
-    for first, last in _panels(size):
+    for (first, last), panel in zip(_panels(size), _covariance_panels(factor, scales), strict=True):
         width = last - first
-        panel = linear(scales, _products(factor, first, last)).view(rows, size - first, width)
         panel[:, :width].diagonal(dim1=1, dim2=2).add_(diagonal[:, first:last])
         if first > 0:
             panel.baddbmm_(lower[:, first:, :first], lower[:, first:last, :first].mT, alpha=-1.0)
@@ -127,18 +166,7 @@ class LogDetAndQuadratic(th.autograd.Function):
         inverted = inverse(Factors(lower, inverses))
         solution = th.linalg.solve_triangular(lower.mT, whitened.unsqueeze(2), upper=True).squeeze(2)
         weighted = by_quadratic.unsqueeze(1) * solution
-        by_factor, by_scales = th.zeros_like(factor), th.zeros_like(scales)
-        by_diagonal = []
-        for first, last in _panels(len(factor)):
-            # G: its rows below the diagonal stand for those above it too.
-            panel = inverted[:, first:, first:last] * by_log_det[:, None, None]
-            panel.baddbmm_(solution[:, first:, None], weighted[:, None, first:last], alpha=-1.0)
-            width = last - first
-            by_diagonal.append(panel[:, :width].diagonal(dim1=1, dim2=2).clone())
-            panel[:, width:] *= 2.0
-            flat = panel.flatten(1)
-            by_scales += linear(flat, _products(factor, first, last).t())
-            by_products = linear(flat.t(), scales.t()).view(len(factor) - first, width, -1)
-            by_factor[first:] += (by_products * factor[None, first:last]).sum(dim=1)
-            by_factor[first:last] += (by_products * factor[first:, None]).sum(dim=0)
-        return by_factor, by_scales, th.cat(by_diagonal, dim=1), 2.0 * weighted
+        # G.
+        inverted.mul_(by_log_det[:, None, None]).baddbmm_(solution.unsqueeze(2), weighted.unsqueeze(1), alpha=-1.0)
+        by_factor, by_scales = _chained(inverted, factor, scales)
+        return by_factor, by_scales, inverted.diagonal(dim1=1, dim2=2).clone(), 2.0 * weighted

@@ -31,10 +31,13 @@ def value_and_gradients(
     return [value.detach(), *(th.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves)]
 
 
+@pytest.mark.parametrize("rows", [3, 50])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(th.float64, 1e-9), (th.float32, 1e-3)])
 @pytest.mark.parametrize(("d", "n"), SIZES)
-def test_values_and_gradients_are_those_of_the_definition(d: int, n: int, dtype: th.dtype, tolerance: float) -> None:
-    given = parts(d, n, dtype)
+def test_values_and_gradients_are_those_of_the_definition(
+    d: int, n: int, dtype: th.dtype, tolerance: float, rows: int
+) -> None:
+    given = parts(d, n, dtype, rows)
     fast = value_and_gradients(LatticeGaussian.log_prob, given)
     expected = value_and_gradients(LatticeGaussian.readable_log_prob, [one.double() for one in given])
     for one, other in zip(fast, expected, strict=True):
@@ -51,8 +54,9 @@ def test_entropy_is_that_of_the_definition(d: int, n: int) -> None:
         th.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
-def test_gradients_are_those_of_finite_differences() -> None:
-    _, weight, latent, action, vectors = parts(18, 4, th.float64, rows=2)
+@pytest.mark.parametrize(("d", "rows"), [(18, 2), (3, 4)])
+def test_gradients_are_those_of_finite_differences(d: int, rows: int) -> None:
+    _, weight, latent, action, vectors = parts(d, 4, th.float64, rows)
     given = [one.requires_grad_() for one in (weight, latent.square(), action.square(), vectors)]
     assert th.autograd.gradcheck(LogDetAndQuadratic.apply, given)
 
