@@ -16,6 +16,7 @@ from torch import nn
 from torch.distributions import Normal
 
 from sb3_qflex.common.batch_renorm import BatchRenorm
+from sb3_qflex.common.fast.eval_pass import eval_pass
 from sb3_qflex.common.fast.plain import CHAINS, is_watched, obstacle
 from sb3_qflex.common.fast.training_pass import TrainingPass
 
@@ -49,23 +50,30 @@ def follow(slow: nn.Module, network: nn.Module, tau: float) -> None:
 
 
 class RenormMLP(nn.Sequential):
-    """Layers in sequence; in train mode one operation where it has the same result, see :mod:`training_pass`."""
+    """
+    Layers in sequence, with faster forms where these have the same result: in train mode one operation, see
+    :mod:`training_pass`, and in eval mode without gradients the fastest products, see :mod:`eval_pass`.
+    """
 
     def forward(self, x: th.Tensor) -> th.Tensor:
         """
         :param x: Shape (B, inputs).
         :return: Shape (B, outputs).
         """
-        layers = list(self)
-        if not self.training or x.requires_grad or not _is_renorm_mlp(layers) or is_watched() or obstacle(layers):
+        layers: list[Any] = list(self)
+        if not _is_renorm_mlp(layers) or is_watched() or obstacle(layers):
             return super().forward(x)
-        norms = layers[::3]
-        parameters = [
-            parameter
-            for norm, linear in zip(norms, layers[1::3], strict=True)
-            for parameter in (norm.scale, norm.bias, linear.weight, linear.bias)
-        ]
-        return TrainingPass.apply(x, norms, *parameters)
+        norms, linears = layers[::3], layers[1::3]
+        if all(norm.training for norm in norms) and not x.requires_grad:
+            parameters = [
+                parameter
+                for norm, linear in zip(norms, linears, strict=True)
+                for parameter in (norm.scale, norm.bias, linear.weight, linear.bias)
+            ]
+            return TrainingPass.apply(x, norms, *parameters)
+        if not any(norm.training for norm in norms) and not th.is_grad_enabled():
+            return eval_pass(x, norms, linears)
+        return super().forward(x)
 
 
 # Its other passes than those of training are nn.Sequential's.

@@ -12,7 +12,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_qflex.common import options, validation
-from sb3_qflex.common.fast.plain import is_watched
+from sb3_qflex.common.fast.plain import is_watched, obstacle
 from sb3_qflex.common.networks import Critics, SourceActor
 from sb3_qflex.export.heads import Head, SquashedGaussianHead
 from sb3_qflex.qflex.evaluation import EvaluatedPolicy
@@ -228,14 +228,11 @@ class QFlexPolicy(EvaluatedPolicy):
 
     def _source(self, obs: PyTorchObs, deterministic: bool) -> th.Tensor:
         """The same, with a gradient to parameters and observations where torch records one."""
+        if obstacle((), (self.actor,)):
+            return self.actor(obs, deterministic)
         features, net = self.actor.encode(obs), self.actor.net
         row = self.single_row("actor", self.actor, net, features)
-        if row is not None:
-            return self.actor.act(row.propagate(features), deterministic)
-        folded = self.fold("actor", self.actor, [net], self.actor.features_dim)
-        if folded is not None:
-            return self.actor.act(folded[0].propagate(folded[0].hoist(features)), deterministic)
-        return self.actor(obs, deterministic)
+        return self.actor.act(net(features) if row is None else row.propagate(features), deterministic)
 
     def explore(self, obs: PyTorchObs, source_actions: th.Tensor) -> th.Tensor:
         """

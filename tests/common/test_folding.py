@@ -217,7 +217,7 @@ def test_other_activations_fall_back_with_a_logged_reason(caplog: pytest.LogCapt
     policy._predict(th.zeros(2, OBS_DIM))
     policy.ascend(th.zeros(2, OBS_DIM), th.zeros(2, 4))
     reasons = [record.message for record in caplog.records]
-    assert sorted(reason.split(" network")[0].split()[-1] for reason in reasons) == ["actor", "critic", "field"]
+    assert sorted(reason.split(" network")[0].split()[-1] for reason in reasons) == ["critic", "field"]
     assert all("Tanh" in reason for reason in reasons)
 
 
