@@ -17,6 +17,8 @@ FLOW_STEPS = 20
 
 PAPER_SIZES = (Problem(83, 39), Problem(403, 80), Problem(270, 216), Problem(684, 354))
 WIDE_SIZE = Problem(3148, 700, (1024, 1024, 1024))
+#: Pendulum's, with SB3's networks for it: an update that is mostly calls.
+SMALL_SIZE = Problem(3, 1, (64, 64))
 
 
 @dataclass(frozen=True)
