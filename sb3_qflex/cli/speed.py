@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sb3_qflex.cli.arguments import positive, told
 from sb3_qflex.common.machine import available_cores
-from sb3_qflex.speed.rows import ON_CUDA, ROWS
+from sb3_qflex.speed.rows import BY_DEFAULT, ON_CUDA, ROWS
 
 
 def main(prog: str, argv: Sequence[str]) -> None:
@@ -17,8 +17,9 @@ def main(prog: str, argv: Sequence[str]) -> None:
     folder = "folder for the files; own ones of a former run are replaced (default: %(default)s)"
     add("--out", type=Path, default=Path("docs", "speed"), help=folder)
     add("--quick", action="store_true", help="under a minute, with one size")
-    groups = ", ".join(ROWS)
-    add("--rows", nargs="+", choices=ROWS, metavar="NAME", help=f"which of {groups} (default: all of the device)")
+    groups, extra = ", ".join(ROWS), ", ".join(sorted(set(ROWS) - set(BY_DEFAULT)))
+    which = f"which of {groups} (default: all of the device but {extra})"
+    add("--rows", nargs="+", choices=ROWS, metavar="NAME", help=which)
     where = f"of networks and batches; cuda has the rows {', '.join(ON_CUDA)}, in under five minutes (default: cpu)"
     add("--device", choices=("cpu", "cuda"), default="cpu", help=where)
     cores = available_cores()

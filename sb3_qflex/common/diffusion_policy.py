@@ -201,7 +201,10 @@ class DiffusionPolicyBase(Policy):
             return self._explore(self._sample(obs, actor or self.actor, None))
 
     def _explore(self, actions: th.Tensor) -> th.Tensor:
-        return (actions + self.exploration_std() * th.randn_like(actions)).clamp(-1.0, 1.0)
+        return self._noisy(actions).clamp(-1.0, 1.0)
+
+    def _noisy(self, actions: th.Tensor) -> th.Tensor:
+        return actions + self.exploration_std() * th.randn_like(actions)
 
     def sample(self, obs: PyTorchObs, actor: NoisePredictor | None = None, noise: th.Tensor | None = None) -> th.Tensor:
         """

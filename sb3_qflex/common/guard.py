@@ -47,10 +47,16 @@ class LearnerGuard:
             self._checks.append(_Check(name, update, values.sum(dim=0) if values.dim() > 0 else values))
 
     def step(
-        self, optimizer: th.optim.Optimizer, loss: th.Tensor, name: str, update: int, max_norm: float | None = None
+        self,
+        optimizer: th.optim.Optimizer,
+        loss: th.Tensor,
+        name: str,
+        update: int,
+        max_norm: float | None = None,
+        n_steps: int = 1,
     ) -> None:
         """
-        One optimizer step on the loss, left out where the loss or a gradient is not finite.
+        A step of the optimizer on the loss, left out where the loss or a gradient is not finite.
 
         :param optimizer: Its parameters are the only ones to which the loss is differentiated, but for those that
             the user has frozen.
@@ -58,6 +64,7 @@ class LearnerGuard:
         :param name: What the loss is, for the message.
         :param update: Number of the gradient step.
         :param max_norm: Norm that the gradient is clipped to; None for none.
+        :param n_steps: Steps on that one gradient.
         """
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         for frozen in (p for p in parameters if not p.requires_grad):
@@ -72,7 +79,8 @@ class LearnerGuard:
         loss = loss.detach()
         self.check(f"{name} loss", loss, update)
         self.check(f"gradient of the {name} loss", norm, update)
-        _masked_step(optimizer, th.isfinite(loss + norm))
+        for _ in range(n_steps):
+            _masked_step(optimizer, th.isfinite(loss + norm))
 
     def check_bound(self, value: th.Tensor, limit: th.Tensor, update: int) -> None:
         """

@@ -47,6 +47,8 @@ class OffPolicyBase(CollectingAlgorithm):
     policy_base: ClassVar[type[Any]] = Policy
     #: Optimizers, each in a network of the policy, which is an attribute of the model too. They lie in saved files.
     optimizers: ClassVar[tuple[str, ...]] = ("actor.optimizer", "critic.optimizer")
+    #: For algorithms with an option ``preset``: by their names, values of all arguments that a preset decides.
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     policy: Any
 
     learning_rate: float | Schedule = options.option(
@@ -219,17 +221,23 @@ class OffPolicyBase(CollectingAlgorithm):
         self._record(self._training_log.means.values())
 
     def minimise(
-        self, optimizer: th.optim.Optimizer, loss: th.Tensor, name: str, max_grad_norm: float | None = None
+        self,
+        optimizer: th.optim.Optimizer,
+        loss: th.Tensor,
+        name: str,
+        max_grad_norm: float | None = None,
+        n_steps: int = 1,
     ) -> None:
         """
-        One step of an optimizer, left out and reported where loss or gradient are not finite; the loss is logged.
+        A step of an optimizer, left out and reported where loss or gradient are not finite; the loss is logged.
 
         :param optimizer: Its parameters are the only ones to which the loss is differentiated.
         :param loss: A scalar.
         :param name: What the loss is of, for the log and for messages.
         :param max_grad_norm: Norm that the gradient is clipped to; None for none.
+        :param n_steps: Steps on that one gradient.
         """
-        self._guard.step(optimizer, loss, name, self._n_updates, max_grad_norm)
+        self._guard.step(optimizer, loss, name, self._n_updates, max_grad_norm, n_steps)
         self._training_log.means.add(f"{name}_loss", loss)
 
     def is_due(self, every: int) -> bool:
@@ -341,12 +349,16 @@ class OffPolicyBase(CollectingAlgorithm):
         """
         Load the model from a zip-file, see ``BaseAlgorithm.load``.
 
-        :param kwargs: arguments of the constructor to change, such as ``flow_steps``
+        :param kwargs: arguments of the constructor to change, such as ``flow_steps``; ``preset`` stands for all that it
+            decides, but for what is given beside it
         :raises TypeError: for a name that is none of them
         :raises BrokenFileError: a ValueError, if the file is damaged or is no model of this algorithm
         """
         kwargs = without_sde(f"{cls.__name__}.load", kwargs)
         check_keywords(f"{cls.__name__}.load", kwargs, cls, but=("policy", "_init_setup_model"))
+        if "preset" in kwargs:
+            # None of them is open in a file, so that the preset alone would change nothing.
+            kwargs = {**options.of_preset(cls.presets, kwargs["preset"]), **kwargs}
         with opened_model(path, cls.__name__, cls.file_parts()) as file:
             return super().load(file, env, device, custom_objects, print_system_info, force_reset, **kwargs)
 

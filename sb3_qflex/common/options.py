@@ -132,9 +132,39 @@ def choice(allowed: Iterable[str]) -> Any:
     return Option(lambda _, name, value: validation.check_choice(name, value, allowed))
 
 
+def preset(presets: Mapping[str, Any]) -> Any:
+    """
+    Whose settings the arguments of the constructor have that were left open; it cannot change later, as by then none is
+    open.
+
+    :param presets: By their names, what they stand for
+    """
+
+    def check(owner: Any, name: str, value: Any) -> None:
+        validation.check_choice(name, value, presets)
+        if vars(owner).get(IN_USE, False) and value != vars(owner)[name]:
+            raise ValueError(
+                f"{name}={value!r} would change nothing: presets fill in arguments of the constructor. Assign the "
+                "options that it stands for, or make a new model."
+            )
+
+    return Option(check)
+
+
 def of_policy() -> Any:
     """See :class:`PolicyOption`."""
     return PolicyOption()
+
+
+def of_preset(presets: Mapping[str, Mapping[str, Any]], preset: str) -> dict[str, Any]:
+    """
+    :param presets: By their names, values of all arguments that a preset decides
+    :param preset: One of the names
+    :return: Its values
+    :raises ValueError: For an unknown preset
+    """
+    validation.check_choice("preset", preset, presets)
+    return dict(presets[preset])
 
 
 def with_preset(presets: Mapping[str, Mapping[str, Any]], preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,5 +177,5 @@ def with_preset(presets: Mapping[str, Mapping[str, Any]], preset: str, given: Ma
     :return: Values of all of them
     :raises ValueError: For an unknown preset
     """
-    validation.check_choice("preset", preset, presets)
-    return {name: presets[preset][name] if value is None else value for name, value in given.items()}
+    values = of_preset(presets, preset)
+    return {name: values[name] if value is None else value for name, value in given.items()}

@@ -91,7 +91,7 @@ class DACER(Algorithm):
     :param policy_lr_begin: its updates before the rate begins to change, at least 0
     :param policy_lr_steps: its updates while the rate changes, at least 1
     :param preset: whose settings arguments have that are None: "official" (the authors' repository) or "qflex" (the
-        comparison of the QFlex paper)
+        comparison of the QFlex paper). It cannot change later; in ``load`` it replaces all that it stands for
     :param bad_states: See :class:`sb3_qflex.QFlex`
     :param divergence_factor: See :class:`sb3_qflex.QFlex`
     :raises ValueError: for values out of range and combinations that are not supported
@@ -103,6 +103,7 @@ class DACER(Algorithm):
         "MultiInputPolicy": MultiInputPolicy,
     }
     policy_base = DACERPolicy
+    presets = PRESETS
     optimizers = ("actor.optimizer", "critic.optimizer", "temperature.optimizer")
     policy: DACERPolicy
     actor: NoisePredictor
@@ -122,7 +123,7 @@ class DACER(Algorithm):
     policy_lr_end: float | None = options.number(optional=True)
     policy_lr_begin: int = options.count(minimum=0)
     policy_lr_steps: int = options.count()
-    preset: str = options.choice(PRESETS)
+    preset: str = options.preset(PRESETS)
     diffusion_steps: int = options.of_policy()
     beta_schedule: str = options.of_policy()
     beta_scale: float = options.of_policy()

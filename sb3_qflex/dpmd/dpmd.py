@@ -22,11 +22,14 @@ class DPMD(SDAC):
     :param learning_rate: learning rate of critics and, at first, of the noise predictor
     :param normalise: how Q becomes a weight: "standard" for (q - m) / S with running mean m and deviation S, or
         "reference" for q - m / S, as the authors' code has it
+    :param critic_steps: steps of the critics' optimizer on the gradient of each update, at least 1; the authors' code
+        takes 2
     :param arguments: Of :class:`~sb3_qflex.sdac.sdac.SDAC`; ``reverse_samples`` has no effect
     :param _init_setup_model: Whether or not to build the network at the creation of the instance
     """
 
     normalise: str = options.choice(NORMALISATIONS)
+    critic_steps: int = options.count()
 
     #: Running mean m and standard deviation S of min Q over the batches of policy updates.
     q_statistics: th.Tensor
@@ -38,11 +41,13 @@ class DPMD(SDAC):
         learning_rate: float | Schedule = 3e-4,
         *,
         normalise: str = "standard",
+        critic_steps: int = 1,
         _init_setup_model: bool = True,
         **arguments: Any,
     ):
         super().__init__(policy, env, learning_rate, _init_setup_model=False, **arguments)
         self.normalise = normalise
+        self.critic_steps = critic_steps
         if _init_setup_model:
             self._setup_model()
 

@@ -1,6 +1,6 @@
 """FlowRL: what it is made of, and in which order its steps run."""
 
-from typing import Any, ClassVar, Never, TypeVar
+from typing import Any, ClassVar, Never
 
 import torch as th
 from gymnasium import spaces
@@ -24,7 +24,6 @@ from sb3_qflex.flowrl.objectives import (
 from sb3_qflex.flowrl.options import CFM_SPACES, CFM_WEIGHTINGS, PRESETS, check_clip
 from sb3_qflex.flowrl.policies import FlowRLPolicy, MlpPolicy, MultiInputPolicy
 
-SelfFlowRL = TypeVar("SelfFlowRL", bound="FlowRL")
 _RECENCY = ("recent_size", "recent_fraction")
 
 
@@ -82,7 +81,7 @@ class FlowRL(Algorithm):
         is the default one
     :param recent_size: How many transitions over all environments are the latest, at least 1
     :param preset: What ``cfm_weighting`` and ``cfm_space`` are where they are None: "official" for "sample" and
-        "action", "code" for "batch" and "box". What was filled in is saved
+        "action", "code" for "batch" and "box". What was filled in is saved; it cannot change later
     :param bad_states: See :class:`sb3_qflex.QFlex`
     :param divergence_factor: See :class:`sb3_qflex.QFlex`
     :raises ValueError: for values out of range and combinations that are not supported
@@ -94,6 +93,7 @@ class FlowRL(Algorithm):
         "MultiInputPolicy": MultiInputPolicy,
     }
     policy_base = FlowRLPolicy
+    presets = PRESETS
     optimizers = ("actor.optimizer", "critic.optimizer", "buffer_critic.optimizer", "value.optimizer")
     policy: FlowRLPolicy
     actor: FlowActor
@@ -107,6 +107,7 @@ class FlowRL(Algorithm):
     policy_delay: int = options.count()
     flow_steps: int = options.of_policy()
     expectile: float = options.number(maximum=1.0, above=True)
+    preset: str = options.preset(PRESETS)
     cfm_weight: float = options.number()
     cfm_clip: tuple[float, float] = options.option(lambda _, __, value: check_clip(value))
     cfm_weighting: str = options.choice(CFM_WEIGHTINGS)
@@ -180,6 +181,7 @@ class FlowRL(Algorithm):
             bad_states=bad_states,
             divergence_factor=divergence_factor,
         )
+        self.preset = preset
         filled = options.with_preset(PRESETS, preset, {"cfm_weighting": cfm_weighting, "cfm_space": cfm_space})
         self.cfm_weighting, self.cfm_space = filled["cfm_weighting"], filled["cfm_space"]
         self.policy_delay = policy_delay
@@ -204,14 +206,6 @@ class FlowRL(Algorithm):
     @classmethod
     def _networks(cls) -> list[str]:
         return [*super()._networks(), "critic_target", "buffer_critic_target"]
-
-    @classmethod
-    def load(cls: type[SelfFlowRL], path: Any, *arguments: Any, **kwargs: Any) -> SelfFlowRL:
-        if "preset" in kwargs:
-            # It would change nothing: what the preset of construction filled in lies in the file.
-            filled = dict.fromkeys(PRESETS["official"])
-            kwargs = {**options.with_preset(PRESETS, kwargs.pop("preset"), filled), **kwargs}
-        return super().load(path, *arguments, **kwargs)
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         # Here, since options may have been assigned and the buffer loaded.

@@ -1,7 +1,7 @@
 """The QSM algorithm inside Stable-Baselines3: what it is made of, and in which order its steps run."""
 
 import math
-from typing import Any, ClassVar, Never
+from typing import Any, ClassVar, Never, TypeVar
 
 import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
@@ -18,6 +18,8 @@ from sb3_qflex.common.networks import Critics
 from sb3_qflex.qsm.objectives import actor_objective, critic_objective
 from sb3_qflex.qsm.options import PRESETS, filled
 from sb3_qflex.qsm.policies import MlpPolicy, MultiInputPolicy, QSMPolicy
+
+SelfQSM = TypeVar("SelfQSM", bound="QSM")
 
 
 class QSM(Algorithm):
@@ -66,7 +68,7 @@ class QSM(Algorithm):
     :param device: Device (cpu, cuda, ...) on which the code should be run.
         Setting it to auto, the code will be run on the GPU if possible.
     :param _init_setup_model: Whether or not to build the network at the creation of the instance
-    :param preset: "official" (variant "ddpm") or "qflex" (variant "langevin")
+    :param preset: "official" (variant "ddpm") or "qflex" (variant "langevin"); cannot change later
     :param variant: "ddpm" or "langevin"; cannot change later, as the networks are made for it
     :param diffusion_steps: Steps T of the chain, by default 5 (ddpm) or 20 (langevin)
     :param n_particles: Chains of each state, of which the one with the largest min Q is executed, in the targets too;
@@ -96,7 +98,7 @@ class QSM(Algorithm):
     critic: Critics
     critic_target: Critics
 
-    preset: str = options.choice(PRESETS)
+    preset: str = options.preset(PRESETS)
     tau: float = options.number(maximum=1.0)
     variant: str = options.of_policy()
     diffusion_steps: int = options.of_policy()
@@ -191,6 +193,16 @@ class QSM(Algorithm):
         self.n_policy_updates = 0
         if _init_setup_model:
             self._setup_model()
+
+    @classmethod
+    def load(cls: type[SelfQSM], path: Any, *arguments: Any, **kwargs: Any) -> SelfQSM:
+        for name in ("preset", "variant", "time_dim"):
+            if name in kwargs:
+                raise ValueError(
+                    f"{cls.__name__}.load cannot take {name}, which says what networks there are, and those lie in the "
+                    "file. Leave it out, or make a new model."
+                )
+        return super().load(path, *arguments, **kwargs)
 
     @classmethod
     def _networks(cls) -> list[str]:

@@ -24,6 +24,8 @@ class SDACPolicy(DiffusionPolicyBase, ShareablePolicy):
     :param action_space: A bounded Box of floats.
     :param lr_schedule: Learning rate schedule (could be constant).
     :param noise_scale: Executed actions have normal noise of this many times alpha on top; at least 0.
+    :param clip_actions: Whether the sum of chain and noise is clamped to [-1, 1]; actions of ``predict`` are in the
+        box in any case.
     :param init_alpha: alpha at first, positive. Assigning it starts alpha anew.
     :param arguments: Of :class:`~sb3_qflex.common.diffusion_policy.DiffusionPolicyBase`.
     """
@@ -37,6 +39,7 @@ class SDACPolicy(DiffusionPolicyBase, ShareablePolicy):
         "beta_scale": (float, int),
         "n_particles": (int,),
         "noise_scale": (float, int),
+        "clip_actions": (bool,),
         "init_alpha": (float, int),
     }
     network_counts = ("n_critics",)
@@ -46,6 +49,7 @@ class SDACPolicy(DiffusionPolicyBase, ShareablePolicy):
     temperature: Temperature
 
     noise_scale: float = options.number()
+    clip_actions: bool = options.option(lambda _, name, value: validation.check_flag(name, value))
     init_alpha: float = options.option(
         lambda _, name, value: validation.check_number(name, value, above=True),
         lambda policy, _: policy.temperature.restart(policy.init_alpha),
@@ -58,11 +62,13 @@ class SDACPolicy(DiffusionPolicyBase, ShareablePolicy):
         lr_schedule: Schedule,
         *,
         noise_scale: float = 0.1,
+        clip_actions: bool = True,
         init_alpha: float = 5.0,
         **arguments: Any,
     ):
         super().__init__(observation_space, action_space, lr_schedule, **arguments)
         self.noise_scale = noise_scale
+        self.clip_actions = clip_actions
         self.init_alpha = init_alpha
         options.check_options(self)
         self.temperature = Temperature(init_alpha)
@@ -72,6 +78,9 @@ class SDACPolicy(DiffusionPolicyBase, ShareablePolicy):
     def exploration_std(self) -> th.Tensor:
         """noise_scale alpha, a scalar."""
         return self.noise_scale * self.temperature.alpha()
+
+    def _explore(self, actions: th.Tensor) -> th.Tensor:
+        return super()._explore(actions) if self.clip_actions else self._noisy(actions)
 
     def exported_head(self, takes_noise: bool = False) -> DiffusionHead:
         """

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar, Never
 
+import numpy as np
 import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
@@ -10,7 +11,7 @@ from stable_baselines3.common.type_aliases import GymEnv, ReplayBufferSamples, S
 from stable_baselines3.common.utils import update_learning_rate
 
 from sb3_qflex.algorithm import Algorithm
-from sb3_qflex.common import options
+from sb3_qflex.common import options, validation
 from sb3_qflex.common.diffusion import policy_learning_rate
 from sb3_qflex.common.diffusion_networks import NoisePredictor, Temperature
 from sb3_qflex.common.keywords import check_keywords, without_sde
@@ -79,6 +80,8 @@ class SDAC(Algorithm):
     :param beta_scale: factor of the linear schedule, in (0, 1]
     :param noise_scale: executed actions have normal noise of standard deviation ``noise_scale`` alpha on top, and are
         clamped to the box; at least 0
+    :param clip_actions: False leaves the sum of chain and noise as it is in buffer, target and loss, which the
+        authors' code does; the environment gets it clamped to the box in any case
     :param init_alpha: alpha at first, positive
     :param alpha_lr: learning rate of log alpha; None for that of the preset, 7e-3 or 3e-4
     :param alpha_delay: alpha is updated every ``alpha_delay`` gradient steps, from the first one on. Its entropy is
@@ -90,7 +93,7 @@ class SDAC(Algorithm):
     :param policy_lr_begin: its updates before the rate begins to fall, at least 0
     :param policy_lr_steps: its updates while the rate falls, at least 1
     :param preset: whose settings arguments have that are None: "official" (the authors' repository) or "qflex" (the
-        comparison of the QFlex paper)
+        comparison of the QFlex paper). It cannot change later; in ``load`` it replaces all that it stands for
     :param bad_states: See :class:`sb3_qflex.QFlex`
     :param divergence_factor: See :class:`sb3_qflex.QFlex`
     :raises ValueError: for values out of range and combinations that are not supported
@@ -102,11 +105,14 @@ class SDAC(Algorithm):
         "MultiInputPolicy": MultiInputPolicy,
     }
     policy_base = SDACPolicy
+    presets = PRESETS
     optimizers = ("actor.optimizer", "critic.optimizer", "temperature.optimizer")
     policy: SDACPolicy
     actor: NoisePredictor
     critic: Critics
     temperature: Temperature
+    #: Steps of the critics' optimizer on each gradient.
+    critic_steps: int = 1
 
     tau: float = options.number(maximum=1.0)
     policy_delay: int = options.count()
@@ -118,12 +124,13 @@ class SDAC(Algorithm):
     policy_lr_end: float = options.number()
     policy_lr_begin: int = options.count(minimum=0)
     policy_lr_steps: int = options.count()
-    preset: str = options.choice(PRESETS)
+    preset: str = options.preset(PRESETS)
     n_particles: int = options.of_policy()
     diffusion_steps: int = options.of_policy()
     beta_schedule: str = options.of_policy()
     beta_scale: float = options.of_policy()
     noise_scale: float = options.of_policy()
+    clip_actions: bool = options.of_policy()
     init_alpha: float = options.of_policy()
 
     def __init__(
@@ -157,6 +164,7 @@ class SDAC(Algorithm):
         beta_schedule: str = "linear",
         beta_scale: float = 0.8,
         noise_scale: float = 0.1,
+        clip_actions: bool = True,
         init_alpha: float = 5.0,
         alpha_lr: float | None = None,
         alpha_delay: int = 250,
@@ -206,6 +214,7 @@ class SDAC(Algorithm):
         self.beta_schedule = beta_schedule
         self.beta_scale = beta_scale
         self.noise_scale = noise_scale
+        self.clip_actions = clip_actions
         self.init_alpha = init_alpha
         self.alpha_delay = alpha_delay
         self.target_entropy_scale = target_entropy_scale
@@ -222,6 +231,21 @@ class SDAC(Algorithm):
     @classmethod
     def _networks(cls) -> list[str]:
         return [*super()._networks(), "actor_target", "critic_target"]
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        is_random = self._n_updates == 0 and self.num_timesteps < learning_starts
+        if self.clip_actions or is_random:
+            return super()._sample_action(learning_starts, action_noise, n_envs)
+        assert self._last_obs is not None  # _setup_learn saw to it
+        validation.check_finite_observation(self._last_obs, self.observation_space)
+        with th.no_grad():
+            drawn = self.policy(self.policy.obs_to_tensor(self._last_obs)[0]).cpu().numpy()
+        stored = drawn.reshape(n_envs, *self.action_space.shape)  # type: ignore[misc]
+        if action_noise is not None:
+            stored = (stored + action_noise()).astype(np.float32)
+        return self.policy.unscale_action(stored), stored
 
     def gradient_step(self, batch: ReplayBufferSamples) -> None:
         """
@@ -247,7 +271,7 @@ class SDAC(Algorithm):
         :param next_actions: a', shape (B, |A|).
         """
         loss, q_value = critic_objective(self.policy, batch, next_actions, self.gamma, self.reward_scale)
-        self.minimise(self.critic.optimizer, loss, "critic")
+        self.minimise(self.critic.optimizer, loss, "critic", n_steps=self.critic_steps)
         self.check_divergence(q_value, self.reward_scale * batch.rewards)
         self._training_log.means.add("q_value", q_value)
 

@@ -51,6 +51,7 @@ class Settings:
     :param growth_steps: N and K of the growth rows, ascending.
     :param rounding_actions: |A| of the rows about bfloat16, with the observation size of the growth rows.
     :param acting_n_envs: Numbers of observations that are acted on.
+    :param methods_size: Of the row of the other methods.
     :param latency_flow_steps: K of the latency rows.
     :param latency_calls: Calls of a turn of theirs, enough for a 99th percentile.
     :param loops: Training loops.
@@ -66,6 +67,7 @@ class Settings:
     growth_steps: tuple[int, ...]
     rounding_actions: tuple[int, ...]
     acting_n_envs: tuple[int, ...]
+    methods_size: Problem
     latency_flow_steps: tuple[int, ...]
     latency_calls: int
     loops: tuple[Loop, ...]
@@ -97,6 +99,7 @@ def full(threads: int) -> Settings:
         growth_steps=(1, 5, 10, 20, 40),
         rounding_actions=(10, 39, 80, 216, 700),
         acting_n_envs=(1, 16, 80),
+        methods_size=PAPER_SIZES[0],
         latency_flow_steps=(20, 10, 5, 2, 1),
         latency_calls=200,
         loops=(Loop("myoLegWalk-v0", False, 80, 30), Loop("myoHandPenTwirlRandom-v0", True, 80, 50)),

@@ -15,7 +15,7 @@ from sb3_qflex.common.versions import describe_versions
 from sb3_qflex.speed import figures
 from sb3_qflex.speed.measurement import Section
 from sb3_qflex.speed.report import Report, to_csv, to_dict, to_markdown
-from sb3_qflex.speed.rows import ON_CUDA, ROWS
+from sb3_qflex.speed.rows import BY_DEFAULT, ON_CUDA, ROWS
 from sb3_qflex.speed.settings import Settings, full, quick
 
 
@@ -60,9 +60,9 @@ def _texts(stem: str, report: Report, pictures: Mapping[str, str]) -> dict[str, 
 
 
 def _rows(chosen: Sequence[str] | None, device: str) -> list[str]:
-    """Names of the rows to measure, all by default."""
+    """Names of the rows to measure."""
     if device == "cpu":
-        return list(dict.fromkeys(chosen or ROWS))
+        return list(dict.fromkeys(chosen or BY_DEFAULT))
     if not th.cuda.is_available():
         build = "was built without CUDA" if th.version.cuda is None else f"was built for CUDA {th.version.cuda}"
         raise ValueError(
@@ -81,7 +81,7 @@ def _stem(is_quick: bool, rows: Sequence[str], device: str = "cpu") -> str:
     First part of the file names: a run of some rows, of the quick form or of another device does not replace the whole
     table.
     """
-    everything = set(rows) == set(ROWS if device == "cpu" else ON_CUDA)
+    everything = set(rows) >= set(BY_DEFAULT if device == "cpu" else ON_CUDA)
     words = [device if device != "cpu" else "", "quick" if is_quick else "", *([] if everything else rows)]
     return "-".join(["speed", *filter(None, words)])
 

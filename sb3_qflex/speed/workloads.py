@@ -1,7 +1,8 @@
 """Models of given sizes with a filled replay buffer, and what is done to them between timings."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import gymnasium as gym
@@ -66,9 +67,15 @@ def filled_buffer(problem: Problem, transitions: int | None = None, device: str 
     return buffer
 
 
-def made(algorithm: type[_Algorithm], problem: Problem, buffer: ReplayBuffer, **kwargs: Any) -> _Algorithm:
+def made(
+    algorithm: type[_Algorithm],
+    problem: Problem,
+    buffer: ReplayBuffer,
+    policy_kwargs: Mapping[str, Any] = MappingProxyType({}),
+    **kwargs: Any,
+) -> _Algorithm:
     """A model with the networks of ``problem``, after a few updates."""
-    policy_kwargs = {"net_arch": list(problem.hidden), "n_critics": problem.n_critics}
+    policy_kwargs = {"net_arch": list(problem.hidden), "n_critics": problem.n_critics, **policy_kwargs}
     env = SyntheticEnv(problem.obs_dim, problem.action_dim)
     device = buffer.device
     model = algorithm("MlpPolicy", env, policy_kwargs=policy_kwargs, buffer_size=1, seed=0, device=device, **kwargs)

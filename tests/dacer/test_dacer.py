@@ -1,6 +1,7 @@
 """DACER's own: gradients through the chain, the entropy regulator, and the order of an update."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,15 @@ def test_presets_fill_what_is_left_open() -> None:
     assert filled() == (1e-4, "vp", 1.0, 1.0, None)
     assert filled(preset="qflex") == (3e-4, "linear", 0.3, 0.5, 3e-5)
     assert filled(preset="qflex", learning_rate=1e-3, start_scale=2.0) == (1e-3, "linear", 0.3, 2.0, 3e-5)
+
+
+def test_a_preset_of_load_replaces_what_it_stands_for(tmp_path: Path) -> None:
+    small(start_scale=2.0).save(tmp_path / "model")
+    model = DACER.load(tmp_path / "model", device="cpu", preset="qflex", beta_scale=0.4)
+    policy = model.policy
+    assert (model.preset, model.lr_schedule(1.0), model.policy_lr_end) == ("qflex", 3e-4, 3e-5)
+    assert (policy.beta_schedule, policy.beta_scale, policy.start_scale) == ("linear", 0.4, 0.5)
+    assert DACER.load(tmp_path / "model", device="cpu").policy.start_scale == 2.0
 
 
 def test_many_actuators_get_the_estimate_by_coordinates_with_a_warning() -> None:

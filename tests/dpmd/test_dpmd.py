@@ -1,5 +1,6 @@
 """DPMD: its weights against known answers, and its running statistics."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,24 @@ def test_the_noise_predictor_learns_from_weighted_actions(options: dict[str, Any
     assert changed == {"actor", "critic", "actor_target", "critic_target", "temperature"}
 
 
+def test_critics_take_two_steps_on_one_gradient_on_request(tmp_path: Path) -> None:
+    moves = []
+    for options in ({}, {"critic_steps": 2}):
+        model = small_diffusion(DPMD, learning_starts=50, **options).learn(50)
+        start = parameters(model)
+        model.train(1, batch_size=8)
+        moves.append({k: v - start[k] for k, v in parameters(model).items() if k.startswith("critic.q_networks")})
+    # Adam's first steps on equal gradients have equal lengths.
+    for name, one in moves[0].items():
+        th.testing.assert_close(moves[1][name], 2.0 * one, rtol=1e-3, atol=1e-6)
+    assert any(one.abs().max() > 1e-4 for one in moves[0].values())
+    model.save(tmp_path / "model")
+    assert DPMD.load(tmp_path / "model", device="cpu").critic_steps == 2
+
+
 def test_bad_options_are_refused() -> None:
+    with pytest.raises(ValueError, match="critic_steps must be an integer of at least 1, not 0"):
+        small_diffusion(DPMD, critic_steps=0)
     with pytest.raises(ValueError, match="normalise='refrence' is unknown, did you mean 'reference'"):
         small_diffusion(DPMD, normalise="refrence")
     with pytest.raises(TypeError, match="DPMD has no option 'normalize', did you mean 'normalise'"):

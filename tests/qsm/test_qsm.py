@@ -1,6 +1,7 @@
 """QSM's own: what its variants learn, fill in and refuse."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,16 @@ def test_presets_and_variants_fill_what_is_left_open() -> None:
     assert filled(preset="qflex", n_particles=2, policy_kwargs={"net_arch": [8]}) == (
         *comparison[:2], 2, *comparison[3:7], [8, 1],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [{"preset": "qflex"}, {"variant": "langevin"}, {"time_dim": 8}], ids=str)
+def test_what_says_which_networks_there_are_is_refused_by_load(change: dict[str, Any], tmp_path: Path) -> None:
+    model = small_diffusion(QSM)
+    model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match=rf"QSM\.load cannot take {next(iter(change))}, .* make a new model"):
+        QSM.load(tmp_path / "model", device="cpu", **change)
+    with pytest.raises(ValueError, match="preset='qflex' would change nothing"):
+        model.preset = "qflex"
 
 
 def test_the_actors_learning_rate_takes_its_course() -> None:

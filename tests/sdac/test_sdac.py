@@ -11,6 +11,7 @@ from helpers.checkpoint_samples import BreakOff, assert_equal, everything
 from helpers.small_diffusion import small_diffusion
 from helpers.small_models import BoxEnv, ReachEnv, assert_same, observations, parameters
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.noise import NormalActionNoise
 
 from sb3_qflex import TrainingCheckpoint
 from sb3_qflex.dpmd.dpmd import DPMD
@@ -25,6 +26,7 @@ NON_DEFAULT: dict[str, Any] = {
     "beta_schedule": "vp",
     "beta_scale": 0.5,
     "noise_scale": 0.2,
+    "clip_actions": False,
     "init_alpha": 2.0,
     "preset": "qflex",
     "alpha_delay": 3,
@@ -139,6 +141,31 @@ def test_executed_actions_are_noisy_in_the_box_and_stored() -> None:
     np.testing.assert_allclose(model.predict(obs)[0], chain.numpy(), atol=1e-5)
 
 
+@METHODS
+def test_actions_are_stored_without_the_clip_of_the_environment_on_request(cls: type[SDAC]) -> None:
+    env = BoxEnv(action_space=gym.spaces.Box(-2.0, 0.5, (2,), np.float32))
+    model = small_diffusion(cls, env, clip_actions=False, noise_scale=1.0).learn(20)
+    buffer = model.replay_buffer
+    assert np.abs(buffer.actions[:20]).max() <= 1.0  # random actions
+    model.learn(20, reset_num_timesteps=False)
+    stored, executed = buffer.actions[20:40, 0], np.array(env.executed[20:40])
+    assert np.abs(stored).max() > 1.5
+    np.testing.assert_allclose(executed, (np.clip(stored, -1.0, 1.0) + 1.0) * 1.25 - 2.0, atol=1e-5)
+    # Those of targets and losses too, but not those of predict.
+    obs = th.as_tensor(observations(model))
+    assert model.policy.explore(obs).abs().max() > 1.5
+    assert model.action_space.contains(model.predict(observations(model)[0])[0])
+    model.clip_actions = True
+    assert model.policy.explore(obs).abs().max() <= 1.0
+
+
+def test_action_noise_joins_an_action_that_is_stored_unclipped() -> None:
+    noise = NormalActionNoise(np.full(2, 5.0), np.zeros(2))
+    model = small_diffusion(SDAC, clip_actions=False, noise_scale=0.0, action_noise=noise).learn(40)
+    stored = model.replay_buffer.actions[20:40]
+    assert stored.min() >= 4.0 and stored.max() <= 6.0
+
+
 def test_options_act_from_their_assignment_on() -> None:
     model = small_diffusion(SDAC)
     model.n_particles, model.init_alpha = 5, 2.0
@@ -154,6 +181,27 @@ def test_presets_fill_what_is_left_open() -> None:
     assert small_diffusion(SDAC, preset="qflex", alpha_lr=0.1).alpha_lr == 0.1
 
 
+@METHODS
+def test_a_preset_of_load_replaces_what_it_stands_for(cls: type[SDAC], tmp_path: Path) -> None:
+    model = small_diffusion(cls, alpha_lr=0.1)
+    model.save(tmp_path / "model")
+    loads = [{}, {"preset": "qflex"}, {"preset": "qflex", "alpha_lr": 0.2}, {"preset": "official"}]
+    loaded = [cls.load(tmp_path / "model", BoxEnv(), device="cpu", **one) for one in loads]
+    assert [(one.preset, one.alpha_lr) for one in loaded] == [
+        ("official", 0.1),
+        ("qflex", 3e-4),
+        ("qflex", 0.2),
+        ("official", 7e-3),
+    ]
+    loaded[1].learn(40)
+    assert loaded[1].temperature.optimizer.param_groups[0]["lr"] == 3e-4
+    with pytest.raises(ValueError, match="preset='qflx' is unknown, did you mean 'qflex'"):
+        cls.load(tmp_path / "model", device="cpu", preset="qflx")
+    with pytest.raises(ValueError, match=r"preset='qflex' would change nothing: .* make a new model"):
+        model.preset = "qflex"
+    assert model.preset == "official"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -163,6 +211,7 @@ def test_presets_fill_what_is_left_open() -> None:
         ({"beta_schedule": "cosin"}, "beta_schedule='cosin' is unknown, did you mean 'cosine'"),
         ({"beta_scale": 0.0}, r"beta_scale must be a number in \(0, 1\], not 0.0"),
         ({"noise_scale": -1.0}, "noise_scale must be a number"),
+        ({"clip_actions": 1}, "clip_actions must be True or False, not 1"),
         ({"init_alpha": 0.0}, r"init_alpha must be a number in \(0, inf\), not 0.0"),
         ({"alpha_lr": 0.0}, "alpha_lr must be a number"),
         ({"reverse_samples": 0}, "reverse_samples must be an integer of at least 1"),

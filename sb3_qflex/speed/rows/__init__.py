@@ -11,6 +11,9 @@ ROWS = {
     "memory": "sb3_qflex.speed.rows.memory:measure_memory",
     "lattice": "sb3_qflex.speed.rows.lattice:measure_lattice",
     "loop": "sb3_qflex.speed.rows.loop:measure_loops",
+    "methods": "sb3_qflex.speed.rows.methods:measure_methods",
 }
+#: Measured where none is chosen. Two updates of every method take seconds, which the quick form does not have.
+BY_DEFAULT = tuple(name for name in ROWS if name != "methods")
 #: Those that can run on a GPU.
 ON_CUDA = ("flow", "update", "acting")
