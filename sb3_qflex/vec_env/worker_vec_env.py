@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env.util import dict_to_obs, obs_space_info
 from sb3_qflex.vec_env.arguments import EnvFn, check_env_fns, check_workers, info_keys
 from sb3_qflex.vec_env.backend import Backend, Worker, split
 from sb3_qflex.vec_env.errors import WorkerDiedError
+from sb3_qflex.vec_env.idle_threads import IdleThreads
 from sb3_qflex.vec_env.infos import TRUNCATED, PartialInfo, Rest, decode_scalar
 from sb3_qflex.vec_env.layout import BatchLayout
 from sb3_qflex.vec_env.process import ProcessBackend
@@ -87,6 +88,7 @@ class WorkerVecEnv(VecEnv):
         self._rest = Rest(self._info_keys)
         self._unseen_keys = list(self._info_keys[1:])
         self._workers: list[Worker] = []
+        self._idle_threads = IdleThreads()
         try:
             self._start(env_fns, n_workers, _backend(backend, start_method, ray_options))
         except BaseException:
@@ -125,6 +127,7 @@ class WorkerVecEnv(VecEnv):
         if fits:
             shared[...] = actions
         self._rest.forget()
+        self._idle_threads.dismiss()
         for worker in self._workers:
             self._request(worker, "step", None if fits else actions[worker.rows], self._whole_infos)
 
