@@ -1,6 +1,6 @@
 """Record an episode as an mp4, of random actions or of a trained model of any algorithm.
 
-`sb3-qflex watch` shows more of a QFlex model: Q of its actions, its muscles, and a camera that follows.
+`sb3-qflex watch` shows more of a model: its muscles, for QFlex Q of its actions, and a camera that follows.
 
     MUJOCO_GL=egl python examples/record_video.py H1Run-v0 h1.mp4 --steps 100
     MUJOCO_GL=egl python examples/record_video.py H1Run-v0 h1.mp4 --algo qflex --model best_model.zip

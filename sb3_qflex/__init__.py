@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from sb3_qflex.lattice.on_policy import (
         LatticeMultiInputPPOPolicy,
         LatticeMultiInputRecurrentPPOPolicy,
+        LatticePPO,
         LatticePPOPolicy,
+        LatticeRecurrentPPO,
         LatticeRecurrentPPOPolicy,
     )
     from sb3_qflex.maxinfo.maxinfo import MaxInfoCrossQ, MaxInfoSAC
@@ -64,8 +66,10 @@ __all__ = [
     "LatticeCrossQ",
     "LatticeMultiInputPPOPolicy",
     "LatticeMultiInputRecurrentPPOPolicy",
+    "LatticePPO",
     "LatticePPOPolicy",
     "LatticeQFlex",
+    "LatticeRecurrentPPO",
     "LatticeRecurrentPPOPolicy",
     "LatticeSAC",
     "MaxInfoCrossQ",
@@ -98,8 +102,10 @@ _HOME = {
     "LatticeCrossQ": "sb3_qflex.lattice.lattice",
     "LatticeMultiInputPPOPolicy": "sb3_qflex.lattice.on_policy",
     "LatticeMultiInputRecurrentPPOPolicy": "sb3_qflex.lattice.on_policy",
+    "LatticePPO": "sb3_qflex.lattice.on_policy",
     "LatticePPOPolicy": "sb3_qflex.lattice.on_policy",
     "LatticeQFlex": "sb3_qflex.lattice.lattice",
+    "LatticeRecurrentPPO": "sb3_qflex.lattice.on_policy",
     "LatticeRecurrentPPOPolicy": "sb3_qflex.lattice.on_policy",
     "LatticeSAC": "sb3_qflex.lattice.lattice",
     "MaxInfoCrossQ": "sb3_qflex.maxinfo.maxinfo",

@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 import torch as th
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 
+from sb3_qflex.analysis.trained import ModelError
 from sb3_qflex.qflex.flow import integrate
 from sb3_qflex.qflex.policies import QFlexPolicy
 
@@ -20,7 +22,14 @@ Explore = Callable[[PyTorchObs, th.Tensor], th.Tensor]
 
 
 def predictor(model: BaseAlgorithm | BasePolicy, deterministic: bool) -> Act:
-    """Acts as ``predict`` of any model or policy does."""
+    """
+    Acts as ``predict`` of any model or policy does.
+
+    :raises ModelError: for recurrent policies, which would have to remember
+    """
+    policy = model if isinstance(model, BasePolicy) else model.policy
+    if isinstance(policy, RecurrentActorCriticPolicy):
+        raise ModelError(f"{type(policy).__name__} is recurrent; analyses act without memory and cannot look at it.")
     return lambda obs: model.predict(obs, deterministic=deterministic)[0]  # type: ignore[arg-type]
 
 

@@ -115,7 +115,7 @@ class DiagnosticsCallback(BaseCallback):
     def _correlation(self, obs: PyTorchObs) -> dict[str, float]:
         found = noise_correlation(self.model.policy, obs, self.n_samples)
         if self.image:
-            picture = Figure(draw(found, self._labels), close=True)
+            picture = Figure(draw({"executed": found.flow, "source": found.source}, self._labels), close=True)
             self.logger.record(f"{PREFIX}/correlation", picture, exclude=("stdout", "log", "json", "csv"))
         means = mean_absolute(found.flow, self._labels)
         source = mean_absolute(found.source, [""] * len(self._labels))["within"]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from sb3_qflex.analysis.acting import predictor
 from sb3_qflex.analysis.episodes import run_episodes
 from sb3_qflex.analysis.result import Result
-from sb3_qflex.analysis.trained import ModelError, Trained, load_all
+from sb3_qflex.analysis.trained import Trained, case_of, load_all, one_task
 
 ENERGY = "energy"
 
@@ -46,7 +46,12 @@ def _activation(env: gym.Env) -> np.ndarray | None:
 
 
 def energy_episodes(
-    models: Sequence[Trained], n_episodes: int, seed: int, n_envs: int, deterministic: bool = True
+    models: Sequence[Trained],
+    n_episodes: int,
+    seed: int,
+    n_envs: int,
+    deterministic: bool = True,
+    pool_seeds: bool = False,
 ) -> tuple[pd.DataFrame, str]:
     """
     Episodes of each model on the same seeds.
@@ -56,28 +61,28 @@ def energy_episodes(
     :param seed: of the first episode
     :param n_envs: environments side by side
     :param deterministic: as in ``predict``
-    :return: columns ``case`` (the model), ``seed``, ``return``, ``length``, ``energy``; and what the energy is
+    :param pool_seeds: whether models that differ in a folder ``seed<k>`` alone are one case
+    :return: columns ``case``, ``model``, ``seed``, ``return``, ``length``, ``energy``; and what the energy is
     :raises ModelError: if they are of several environments
     """
-    ids = sorted({one.task.env_id for one in models})
-    if len(ids) > 1:
-        raise ModelError(f"energy is compared on one task, but the models are of {ids}")
+    one_task(models)
     frames, uses = [], False
     for one in models:
         with closing(one.task.make(n_envs, seed, [ActivationEnergy])) as env:
             uses = all(env.get_attr("uses_activation"))
             episodes = run_episodes(predictor(one.model, deterministic), env, n_episodes, seed, [ENERGY])
-            frames.append(episodes.assign(case=one.label))
+            frames.append(episodes.assign(case=case_of(one, pool_seeds), model=one.label))
     meaning = "activation (MuJoCo's data.act), summed" if uses else "squared actions, summed: there is no activation"
     return pd.concat(frames, ignore_index=True), f"{meaning} over actuators and steps"
 
 
 def summarise(episodes: pd.DataFrame) -> pd.DataFrame:
-    """One row for each model of :func:`energy_episodes`."""
-    per_step = episodes.assign(per_step=episodes[ENERGY] / episodes["length"])
-    grouped = per_step.groupby("case", sort=False)
-    means, spreads = (found[["return", ENERGY, "per_step"]] for found in (grouped.mean(), grouped.std(ddof=0)))
+    """One row for each case of :func:`energy_episodes`, over all episodes of its models."""
+    grouped = episodes.assign(per_step=episodes[ENERGY] / episodes["length"]).groupby("case", sort=False)
+    values = grouped[["return", ENERGY, "per_step"]]
+    means, spreads = values.mean(), values.std(ddof=0)
     columns = {
+        "models": grouped["model"].nunique(),
         "episodes": grouped.size(),
         "mean return": means["return"],
         "std of return": spreads["return"],
@@ -134,7 +139,9 @@ def draw(episodes: pd.DataFrame, matched: pd.DataFrame) -> Figure:
 def run(args: argparse.Namespace) -> Result:
     """Carry out the command."""
     models = load_all(args.models, args.env, args.algo)
-    episodes, meaning = energy_episodes(models, args.episodes, args.seed, args.n_envs, not args.stochastic)
+    episodes, meaning = energy_episodes(
+        models, args.episodes, args.seed, args.n_envs, not args.stochastic, args.pool_seeds
+    )
     matched = match_by_return(episodes, args.bins)
     text = (
         f"Energy is the {meaning} of an episode on {models[0].task.env_id}. Every model on the same episode seeds. "

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch as th
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 
-from sb3_qflex.analysis.acting import explorer
+from sb3_qflex.analysis.acting import explorer, predictor
 from sb3_qflex.analysis.trained import Trained
 from sb3_qflex.qflex.policies import QFlexPolicy
 
@@ -18,17 +19,20 @@ from sb3_qflex.qflex.policies import QFlexPolicy
 THINNING = 4
 
 
-def visited_states(policy: QFlexPolicy, env: VecEnv, n_states: int, seed: int) -> PyTorchObs:
+def visited_states(policy: BasePolicy, env: VecEnv, n_states: int, seed: int) -> PyTorchObs:
     """
     A random sample of the states that the policy visits with its own exploration (stochastic actions).
 
-    :param policy: of a QFlex model
+    :param policy: of any model
     :param env: environments, any number of them
     :param n_states: at least 1
     :param seed: of environments, actions and the sample
     :return: observations on the policy's device, (n_states, ...) or a dict of such
     """
-    act = explorer(policy, policy.explore, deterministic=False)
+    if isinstance(policy, QFlexPolicy):
+        act = explorer(policy, policy.explore, deterministic=False)
+    else:
+        act = predictor(policy, deterministic=False)
     seen: list[VecEnvObs] = []
     with th.random.fork_rng(devices=[]):
         th.manual_seed(seed)

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -162,7 +163,12 @@ def load(
 
 
 def load_all(paths: Sequence[Path], env_id: str | None = None, algo: str | None = None) -> list[Trained]:
-    """:func:`load` of each, with labels that differ: models of one name are told apart by :func:`what_differs`."""
+    """
+    :func:`load` of each, with labels that differ: models of one name are told apart by :func:`what_differs`.
+
+    A folder that is no run folder stands for the finished runs below it, so for a study or one of its tasks.
+    """
+    paths = [one for path in paths for one in (_runs_below(path) or [path])]
     found = [load(path, env_id, algo) for path in paths]
     for label in {one.label for one in found}:
         alike = [index for index, one in enumerate(found) if one.label == label]
@@ -172,11 +178,32 @@ def load_all(paths: Sequence[Path], env_id: str | None = None, algo: str | None 
     return found
 
 
+def _runs_below(path: Path) -> list[Path]:
+    """Run folders with a model below a folder that is none itself."""
+    if not path.is_dir() or run_arguments(path) is not None:
+        return []
+    folders = sorted(file.parent.parent for file in path.rglob("args.yml"))
+    return [one for one in folders if list(one.glob("*.zip"))]
+
+
 def load_one(paths: Sequence[Path], env_id: str | None = None, algo: str | None = None) -> Trained:
     """:func:`load` of the only path; a ModelError if there are several."""
     if len(paths) > 1:
         raise ModelError(f"this analysis takes one model, got {len(paths)}: run it once for each, with --out")
     return load(paths[0], env_id, algo)
+
+
+def one_task(models: Sequence[Trained]) -> str:
+    """The environment id of all the models; a ModelError if they are of several."""
+    ids = sorted({one.task.env_id for one in models})
+    if len(ids) > 1:
+        raise ModelError(f"models are compared on one task, but these are of {ids}")
+    return ids[0]
+
+
+def case_of(trained: Trained, pool_seeds: bool) -> str:
+    """What a model counts as: itself, or with ``pool_seeds`` all that differ in a folder ``seed<k>`` alone."""
+    return re.sub(r"[ /]seed\d+(?=/|$)", "", trained.label) if pool_seeds else trained.label
 
 
 def what_differs(paths: Sequence[Path]) -> list[str]:

@@ -17,6 +17,9 @@ _CASES: dict[str, dict[str, Any]] = {
     "--stochastic": {"action": "store_true", "help": "start from a source sample, not from tanh(mean)"},
 }
 _STATES = {"type": positive, "help": f"visited states {_DEFAULT}"}
+_POOL = {
+    "--pool-seeds": {"action": "store_true", "help": "models that differ in a folder seed<k> alone are one case"},
+}
 _256_STATES = {"--states": {**_STATES, "default": 256}}
 _COUNTS = {"type": positive, "nargs": "+"}
 _NUMBERS = {"type": float, "nargs": "+"}
@@ -53,8 +56,9 @@ _OWN: dict[str, dict[str, dict[str, Any]]] = {
             "type": Path,
             "help": "YAML file: group: [patterns of actuator names], in place of the rule for names",
         },
+        **_POOL,
     },
-    "energy": {**_CASES, "--bins": {"type": positive, "default": 5, "help": f"of equal return {_DEFAULT}"}},
+    "energy": {**_CASES, "--bins": {"type": positive, "default": 5, "help": f"of equal return {_DEFAULT}"}, **_POOL},
     "runtime": {
         "--seconds": {"type": float, "default": 10.0, "help": f"of timing in all {_DEFAULT}"},
         "--threads": {"type": positive, "default": 1, "help": f"of torch {_DEFAULT}"},
@@ -84,7 +88,7 @@ def _parser(prog: str, name: str) -> argparse.ArgumentParser:
         prog, description=_docstring(name), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    models = "run folder of RL Zoo, model in one, or a zip elsewhere (with --env)"
+    models = "run folder of RL Zoo, folder of such, model in one, or a zip elsewhere (with --env)"
     add("models", type=Path, nargs="+", metavar="MODEL_OR_RUN", help=models)
     add("--env", help="environment id, for a zip outside of a run folder")
     add("--algo", help="as RL Zoo names it, for a zip whose policy does not say it")

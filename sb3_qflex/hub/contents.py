@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
 from sb3_qflex.analysis.trained import run_arguments
 from sb3_qflex.common.version import VERSION
+from sb3_qflex.qflex.policies import QFlexPolicy
 from sb3_qflex.run_report.files import read_run
 from sb3_qflex.run_report.page import write_page
 from sb3_qflex.watch.subject import ModelSubject
@@ -103,8 +104,10 @@ def _write_metrics(run_folder: Path, path: Path) -> None:
 def _write_policy(subject: ModelSubject, folder: Path, env_id: str) -> str | None:
     """The file's name; None where the model has none, which is said."""
     vec_normalize = unwrap_vec_normalize(subject.env)
+    policy = subject.model.policy
+    assert isinstance(policy, QFlexPolicy)
     try:
-        subject.model.policy.export_policy(folder / POLICY_FILE, vec_normalize=vec_normalize, task=env_id)
+        policy.export_policy(folder / POLICY_FILE, vec_normalize=vec_normalize, task=env_id)
     except ValueError as error:
         print(f"Without {POLICY_FILE}: {error}")
         return None

@@ -8,6 +8,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from huggingface_sb3 import EnvironmentName, ModelName
 
 from sb3_qflex.hub.contents import evaluate, fill
+from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.watch.camera import without_shadows
 from sb3_qflex.watch.record import Shots, record
 from sb3_qflex.watch.subject import ModelSubject, open_subject
@@ -34,6 +35,10 @@ def gather(args: argparse.Namespace, target: Path) -> None:
     except AssertionError as error:  # as RL Zoo says that there is no folder
         raise ValueError(str(error)) from error
     subject = open_subject(Path(model))
+    if not isinstance(subject.model, QFlex):
+        raise ValueError(
+            f"{model} is a {type(subject.model).__name__} model: only QFlex is shared with its policy file"
+        )
     without_shadows(subject.body)
     evaluation = evaluate(subject, args.eval_episodes, args.seed, not args.stochastic)
     target.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,14 @@
-"""Lattice's policies for SB3's PPO and sb3-contrib's RecurrentPPO, which stay as they are."""
+"""Lattice's policies for SB3's PPO and sb3-contrib's RecurrentPPO, which stay as they are but for policies' names."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch as th
 from gymnasium import spaces
+from sb3_contrib import RecurrentPPO
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy, RecurrentMultiInputActorCriticPolicy
+from stable_baselines3 import PPO
 from stable_baselines3.common.distributions import Distribution
-from stable_baselines3.common.policies import ActorCriticPolicy, MultiInputActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, MultiInputActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 
 from sb3_qflex.common.validation import UnsupportedError
@@ -92,3 +94,21 @@ class LatticeRecurrentPPOPolicy(LatticeActorCritic, RecurrentActorCriticPolicy):
 
 class LatticeMultiInputRecurrentPPOPolicy(LatticeActorCritic, RecurrentMultiInputActorCriticPolicy):
     """:class:`LatticeRecurrentPPOPolicy` for Dict observations."""
+
+
+class LatticePPO(PPO):
+    """SB3's PPO with Lattice's policies under SB3's names, MlpPolicy and MultiInputPolicy, as RL Zoo needs it."""
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": LatticePPOPolicy,
+        "MultiInputPolicy": LatticeMultiInputPPOPolicy,
+    }
+
+
+class LatticeRecurrentPPO(RecurrentPPO):
+    """sb3-contrib's RecurrentPPO with Lattice's policies, as MlpLstmPolicy and MultiInputLstmPolicy."""
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpLstmPolicy": LatticeRecurrentPPOPolicy,
+        "MultiInputLstmPolicy": LatticeMultiInputRecurrentPPOPolicy,
+    }

@@ -11,11 +11,10 @@ from sb3_qflex.analysis import correlation, energy
 from sb3_qflex.analysis.actuators import actuator_names, groups
 from sb3_qflex.analysis.states import visited_states
 from sb3_qflex.analysis.trained import Trained, load
-from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.run_report.figures import Picture, to_data_uri
 from sb3_qflex.speed.report import format_number
 
-#: Source samples at each state, for the correlation of their deviations.
+#: Samples at each state, for the correlation of their deviations.
 SAMPLES = 64
 
 
@@ -42,27 +41,27 @@ def look_at(model: Path, episodes: int, states: int, seed: int) -> OfModel:
     :param episodes: for the energy, at least 1
     :param states: that it visits, for the correlation; at least 1
     :param seed: of environment and actions
-    :return: figures and numbers; without the correlation for another algorithm than QFlex
+    :return: figures and numbers
     :raises ModelError: if the model cannot be loaded
     """
     trained = load(model)
-    pictures = (_correlation(trained, states, seed),) if isinstance(trained.model, QFlex) else ()
+    noise = _correlation(trained, states, seed)
     played, meaning = energy.energy_episodes([trained], episodes, seed, n_envs=1)
     summary = energy.summarise(played).iloc[0]
     names = ("mean return", "std of return", "mean energy", "mean energy per step")
     tiles = {name.capitalize(): (format_number(float(summary[name])), "") for name in names}
-    return OfModel(model.name, (*pictures, _energy(played, meaning)), tiles)
+    return OfModel(model.name, (noise, _energy(played, meaning)), tiles)
 
 
 def _correlation(trained: Trained, states: int, seed: int) -> Picture:
     with closing(trained.task.make(seed=seed)) as env:
-        visited = visited_states(trained.policy, env, states, seed)
-        found = correlation.noise_correlation(trained.policy, visited, SAMPLES)
-        labels = groups(actuator_names(env), len(found.flow))
+        visited = visited_states(trained.model.policy, env, states, seed)
+        found = correlation.correlations(trained.model, visited, SAMPLES, seed)
+        labels = groups(actuator_names(env), len(found[correlation.EXECUTED]))
     caption = (
-        f"Correlation across actuators of what the policy tries out: deviations of the executed actions, and of the "
-        f"source actions, from their mean over {SAMPLES} samples, at {states} states that it visits. The source's "
-        "actuators are independent: what its matrix shows is the sampling error."
+        "Correlation across actuators of what the policy tries out: deviations of actions from their mean over "
+        f"{SAMPLES} samples, at {states} states that it visits. Shuffled has each actuator's samples in an order of "
+        "its own: what its matrix shows is the sampling error."
     )
     return Picture("Correlation of the exploration noise", caption, to_data_uri(correlation.draw(found, labels)), True)
 

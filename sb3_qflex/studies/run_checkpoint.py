@@ -37,6 +37,7 @@ _PROGRESS = (
     "num_timesteps", "_n_updates", "_episode_num", "_last_obs", "_last_original_obs", "_last_episode_starts",
     "ep_info_buffer", "ep_success_buffer", "action_noise",
 )  # fmt: skip
+_MEMORY = "_last_lstm_states"
 #: The same of SB3's EvalCallback.
 _EVALUATION = (
     "best_mean_reward", "last_mean_reward",
@@ -109,6 +110,8 @@ class RunCheckpoint(BaseCallback):
             "random": get_random_states(self.model.action_space),
             "model": self.model.training_state() if isinstance(self.model, OffPolicyBase) else None,
             "environments": states,
+            # sb3-contrib's RecurrentPPO does not save it.
+            "memory": getattr(self.model, _MEMORY, None),
             "callbacks": [_state(one) for one in self._callbacks()],
         }
         (new / _STATE).write_bytes(pickle.dumps(state))
@@ -132,6 +135,8 @@ class RunCheckpoint(BaseCallback):
             _start_episodes(self.model, self.training_env)
         if isinstance(self.model, OffPolicyBase):
             self.model.restore_training_state(state["model"])
+        if state.get("memory") is not None:
+            setattr(self.model, _MEMORY, state["memory"])
         set_random_states(self.model.action_space, state["random"])
         for callback, its_state in zip(self._callbacks(), state["callbacks"], strict=True):
             _put_back(callback, its_state, seed)

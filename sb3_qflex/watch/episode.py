@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
-from sb3_qflex.common.policies import Policy
+from sb3_qflex.analysis.acting import predictor
 from sb3_qflex.envs.action_repeat import SUCCESS
 from sb3_qflex.export.stored import LeftOut
 from sb3_qflex.qflex.policies import QFlexPolicy
@@ -54,16 +56,40 @@ def propose(
     return source, executed, policy.min_q(observation, source), policy.min_q(observation, executed)
 
 
-@th.no_grad()
-def act(policy: Policy, observation: PyTorchObs, deterministic: bool) -> tuple[th.Tensor, float | None, float | None]:
+@dataclass(frozen=True)
+class Answer:
     """
-    What one observation is answered with: the action that ``predict`` executes, shape (1, |A|), in [-1, 1], and what
-    the critics say of source and executed action where there are both.
+    What one observation is answered with.
+
+    :param executed: the action in the environment's units, with a row for the environment
+    :param shown: the same in [-1, 1], shape (|A|,)
+    :param q_source: as in :class:`Moment`
+    :param q_executed: as in :class:`Moment`
+    """
+
+    executed: NDArray[np.float32]
+    shown: NDArray[np.float32]
+    q_source: float | None = None
+    q_executed: float | None = None
+
+
+def act(policy: BasePolicy, observation: Any, deterministic: bool) -> Answer:
+    """
+    The action that ``predict`` executes, and what the critics say of source and executed action where there are both.
+
+    :raises ModelError: for recurrent policies
     """
     if isinstance(policy, QFlexPolicy) and not isinstance(policy.critic, LeftOut):
-        _, executed, q_source, q_executed = propose(policy, observation, deterministic)
-        return executed, q_source.item(), q_executed.item()
-    return policy._predict(observation, deterministic), None, None
+        proposed = propose(policy, policy.obs_to_tensor(observation)[0], deterministic)
+        _, executed, q_source, q_executed = proposed
+        shown = executed.numpy()
+        scaled = policy.unscale_action(shown.reshape(-1, *policy.action_space.shape))
+        return Answer(scaled, shown[0], q_source.item(), q_executed.item())
+    actions = predictor(policy, deterministic)(observation)
+    # Not the policy's own scaling, which for DynSyn's is that of groups.
+    box = policy.action_space
+    assert isinstance(box, spaces.Box)
+    return Answer(actions, (2.0 * (actions[0] - box.low) / (box.high - box.low) - 1.0).ravel())
 
 
 @dataclass
@@ -101,13 +127,10 @@ class Episode:
         observation: Any = env.reset()
         self.steps, self.total, reward = 0, 0.0, 0.0
         while self.max_steps is None or self.steps < self.max_steps:
-            tensors, _ = policy.obs_to_tensor(observation)
-            executed, q_source, q_executed = act(policy, tensors, self.deterministic)
-            action = executed.numpy()
-            time = self.steps * self.subject.dt
-            yield Moment(self.number, self.steps, time, reward, self.total, q_source, q_executed, action[0])
-            scaled = action.reshape(-1, *policy.action_space.shape)
-            observation, rewards, dones, infos = env.step(policy.unscale_action(scaled))
+            answer = act(policy, observation, self.deterministic)
+            time, opinions = self.steps * self.subject.dt, (answer.q_source, answer.q_executed)
+            yield Moment(self.number, self.steps, time, reward, self.total, *opinions, answer.shown)
+            observation, rewards, dones, infos = env.step(answer.executed)
             self.solved = next((bool(infos[0][key]) for key in SUCCESS if key in infos[0]), None)
             self.reached |= bool(self.solved)
             reward = float(rewards[0])

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from sb3_qflex.analysis.pretrained import load_pretrained
 from sb3_qflex.analysis.trained import ModelError, load
-from sb3_qflex.common.policies import Policy
 from sb3_qflex.qflex.qflex import QFlex
 
 
@@ -20,7 +21,7 @@ class Subject:
     :param env: one environment, with the wrappers and statistics that the policy was trained with
     """
 
-    policy: Policy
+    policy: BasePolicy
     env: VecEnv
 
     @property
@@ -42,7 +43,7 @@ class ModelSubject(Subject):
     :param model: the trained model that the policy is of
     """
 
-    model: QFlex
+    model: BaseAlgorithm
 
 
 def open_pretrained(id: str, folder: Path | None = None) -> Subject:
@@ -71,14 +72,14 @@ def open_subject(
     :param env_kwargs: arguments of the environment, in place of the run's of the same names
     :param flow_steps: Euler steps K of the flow, the model's own by default
     :return: model and environment, which draws pictures as arrays
-    :raises ModelError: if there is no model or environment to be found, or the model is of another algorithm
+    :raises ModelError: if there is no model or environment to be found, or steps are given for a model without a flow
     """
     trained = load(path, env_id, env_kwargs={**(env_kwargs or {}), "render_mode": "rgb_array"})
     if env_id not in (None, trained.task.env_id):
         raise ModelError(f"{path} was trained on {trained.task.env_id}: leave out --env {env_id}")
-    if not isinstance(trained.model, QFlex):
-        raise ModelError(f"{path} is a {type(trained.model).__name__} model: only QFlex has a flow to watch")
     if flow_steps is not None:
+        if not isinstance(trained.model, QFlex):
+            raise ModelError(f"{path} is a {type(trained.model).__name__} model without a flow: leave out --flow-steps")
         trained.model.policy.flow_steps = flow_steps
     env = trained.model.get_env()
     assert env is not None

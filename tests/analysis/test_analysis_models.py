@@ -13,13 +13,14 @@ import pytest
 import torch as th
 import yaml
 from helpers.small_models import assert_same, parameters, small_model
+from sb3_contrib import RecurrentPPO
 from stable_baselines3 import SAC
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 import sb3_qflex.envs  # noqa: F401 registers the ids
 from sb3_qflex.analysis import acting
-from sb3_qflex.analysis.correlation import noise_correlation
+from sb3_qflex.analysis.correlation import correlations, noise_correlation
 from sb3_qflex.analysis.energy import ActivationEnergy
 from sb3_qflex.analysis.episodes import run_episodes
 from sb3_qflex.analysis.lag import TARGETS, catch_up
@@ -203,6 +204,46 @@ def test_noise_of_the_source_is_independent(trained, states):
     # Standard error of a correlation without any: one over the root of the degrees of freedom.
     assert np.abs(found.source[outside]).max() < 5 / np.sqrt(64 * 63)
     np.testing.assert_allclose(np.diag(found.flow), 1.0)
+
+
+def mixed(policy, obs, deterministic=False):
+    """Actions of which the second is the first, and the third is drawn by itself."""
+    first, third = np.random.default_rng(0).normal(size=(2, len(obs), 1))
+    return np.concatenate([first, first, third], axis=1), None
+
+
+def test_noise_of_any_algorithm_beside_the_sampling_error(monkeypatch):
+    model = SAC("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8]}, device="cpu")
+    monkeypatch.setattr(type(model.policy), "predict", mixed)
+    found = correlations(model, th.zeros(16, 3), 64, seed=0)
+    assert list(found) == ["executed", "shuffled"]
+    assert found["executed"][0, 1] == pytest.approx(1.0)
+    for value in (found["executed"][0, 2], *found["shuffled"][~np.eye(3, dtype=bool)]):
+        assert abs(value) < 5 / np.sqrt(16 * 63)
+
+
+def test_recurrent_policies_are_refused():
+    model = RecurrentPPO("MlpLstmPolicy", "Pendulum-v1", n_steps=8, batch_size=8, device="cpu")
+    with pytest.raises(ModelError, match="RecurrentActorCriticPolicy is recurrent"):
+        acting.predictor(model, deterministic=True)
+
+
+@pytest.mark.parametrize("name", ["correlation", "energy"])
+def test_seeds_count_as_one_case_where_asked(name, run_folder, tmp_path):
+    for seed in (0, 1, 2):
+        shutil.copytree(run_folder, tmp_path / "task" / f"seed{seed}" / "zoo" / f"{ENV}_1")
+    # Not finished, so not looked at.
+    for model in (tmp_path / "task" / "seed2").rglob("*.zip"):
+        model.unlink()
+    options = {"correlation": ["--states", "4", "--samples", "4"], "energy": ["--episodes", "2"]}[name]
+    argv = ["analyse", name, str(tmp_path / "task"), "--n-envs", "2", "--out", str(tmp_path / "out"), *options]
+    command.main(argv)
+    alone = pd.read_csv(tmp_path / "out" / f"{name}.csv")
+    assert list(dict.fromkeys(alone["model"])) == ["QFlex seed0", "QFlex seed1"] and set(alone["models"]) == {1}
+    command.main([*argv, "--pool-seeds"])
+    pooled = pd.read_csv(tmp_path / "out" / f"{name}.csv")
+    assert set(pooled["model"]) == {"QFlex"} and set(pooled["models"]) == {2}
+    assert len(pooled) == len(alone) / 2
 
 
 def test_superiority_from_checkpoints(run_folder):

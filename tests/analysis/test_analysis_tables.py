@@ -6,7 +6,7 @@ import pytest
 import torch as th
 
 from sb3_qflex.analysis.actuators import group_of, groups
-from sb3_qflex.analysis.correlation import mean_absolute, pooled_correlation
+from sb3_qflex.analysis.correlation import mean_absolute, pool, pooled_correlation
 from sb3_qflex.analysis.energy import match_by_return
 from sb3_qflex.analysis.episodes import summarise
 from sb3_qflex.analysis.partway import steps_at
@@ -84,6 +84,16 @@ def test_means_within_and_between_groups():
     matrix = np.array([[1.0, 0.8, -0.2], [0.8, 1.0, np.nan], [-0.2, np.nan, 1.0]])
     assert mean_absolute(matrix, ["a", "a", "b"]) == {"within": pytest.approx(0.8), "between": pytest.approx(0.2)}
     assert np.isnan(mean_absolute(matrix, ["a", "b", "c"])["within"])
+
+
+def test_correlations_of_seeds_are_averaged_by_case():
+    rows = [
+        {"noise": noise, "pairs within": 3, "mean abs. correlation within": value, "case": case}
+        for case, noise, value in (("a", "x", 0.1), ("a", "y", 0.5), ("a", "x", 0.3), ("b", "x", 0.7))
+    ]
+    found = pool(pd.DataFrame(rows))
+    assert found["models"].tolist() == [2, 1, 1] and found["pairs within"].tolist() == [3, 3, 3]
+    assert found["mean abs. correlation within"].tolist() == pytest.approx([0.2, 0.5, 0.7])
 
 
 def test_differences_are_paired_by_seed():

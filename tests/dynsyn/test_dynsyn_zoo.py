@@ -8,7 +8,7 @@ import gymnasium as gym
 import optuna
 import pytest
 
-from sb3_qflex import DynSynCrossQ, DynSynQFlex, DynSynSAC
+from sb3_qflex import DynSynCrossQ, DynSynPPO, DynSynQFlex, DynSynSAC
 from sb3_qflex.analysis.trained import algorithm_of
 from sb3_qflex.envs import SynergyActions
 from sb3_qflex.zoo.hyperparameters import our_folder
@@ -19,15 +19,25 @@ register()
 from rl_zoo3.exp_manager import ExperimentManager  # noqa: E402
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER  # noqa: E402
 
-ALGORITHMS: dict[str, Any] = {"dynsyn_sac": DynSynSAC, "dynsyn_crossq": DynSynCrossQ, "dynsyn_qflex": DynSynQFlex}
+ALGORITHMS: dict[str, Any] = {
+    "dynsyn_sac": DynSynSAC,
+    "dynsyn_crossq": DynSynCrossQ,
+    "dynsyn_qflex": DynSynQFlex,
+    "dynsyn_ppo": DynSynPPO,
+}
 GROUPS = [[0, 2], [1, 3]]
 
 
+def small(algo: str) -> dict[str, Any]:
+    """Arguments that keep a run short."""
+    return {"n_steps": 16, "batch_size": 16} if algo == "dynsyn_ppo" else {"learning_starts": 20, "buffer_size": 200}
+
+
 def run_of(algo: str, folder: Path, own: dict[str, Any], **options: Any) -> ExperimentManager:
-    own = {"learning_starts": 20, "buffer_size": 200, **own}
+    own = {**small(algo), **own}
     return ExperimentManager(
         argparse.Namespace(), algo, "PlanarChain-v0", str(folder), n_timesteps=60, hyperparams=own, verbose=0,
-        device="cpu", eval_freq=-1, env_kwargs={"n_links": 4}, **options,
+        log_interval=-1, device="cpu", eval_freq=-1, env_kwargs={"n_links": 4}, **options,
     )  # fmt: skip
 
 
@@ -37,7 +47,7 @@ def test_what_is_drawn_is_repeated_and_accepted(algo: str, n_envs: int) -> None:
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=n_envs)).ask()
     sampled = HYPERPARAMS_SAMPLER[algo](trial, 3, n_envs, {"using_her_replay_buffer": False, "her_kwargs": {}})
     assert HYPERPARAMS_CONVERTER[algo](trial.params) == sampled
-    model = ALGORITHMS[algo]("MlpPolicy", "Pendulum-v1", buffer_size=100, device="cpu", **sampled)
+    model = ALGORITHMS[algo]("MlpPolicy", "Pendulum-v1", device="cpu", **{**small(algo), **sampled})
     assert (model.weight_k, model.weight_a0) == (sampled["weight_k"], sampled["weight_a0"])
 
 

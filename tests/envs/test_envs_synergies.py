@@ -317,7 +317,7 @@ SHIPPED = {
     "myoHand": ("MyoHandPenTwirl-v0", 25),
     "myoLeg": ("MyoLegWalk-v0", 40),
     "ostrich": ("OstrichRun-v0", 40),
-    "MSHuman700": ("MSHuman700Walk-v0", 40),
+    "MSHuman700": ("MSHuman700Walk-v0", 200),
 }
 
 

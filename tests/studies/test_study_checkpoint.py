@@ -20,7 +20,7 @@ from stable_baselines3.common.monitor import load_results
 from stable_baselines3.common.vec_env import VecNormalize
 
 import sb3_qflex.envs  # noqa: F401 registers the ids
-from sb3_qflex import QFlex
+from sb3_qflex import DynSynPPO, LatticeRecurrentPPO, QFlex
 from sb3_qflex.studies.definition import StudyError
 from sb3_qflex.studies.recorder import RunRecorder
 from sb3_qflex.studies.run_checkpoint import RunCheckpoint, last_checkpoint, monitors_before
@@ -104,6 +104,18 @@ def ppo(env: Any) -> PPO:
     return PPO("MlpPolicy", env, n_steps=16, batch_size=32, n_epochs=2, seed=0, device="cpu")
 
 
+def dynsyn_ppo(env: Any) -> DynSynPPO:
+    groups = {"groups": [[0, 2], [1]]}
+    options = {"n_steps": 16, "batch_size": 32, "n_epochs": 2, "weight_a0": 100.0, "weight_k": 1e-3}
+    return DynSynPPO("MlpPolicy", env, policy_kwargs={"net_arch": [8], **groups}, seed=0, device="cpu", **options)
+
+
+def lattice_ppo_lstm(env: Any) -> LatticeRecurrentPPO:
+    policy = {"net_arch": [8], "lstm_hidden_size": 8}
+    options = {"n_steps": 16, "batch_size": 32, "n_epochs": 2, "use_sde": True, "sde_sample_freq": 4}
+    return LatticeRecurrentPPO("MlpLstmPolicy", env, policy_kwargs=policy, seed=0, device="cpu", **options)
+
+
 def chain(**kwargs: Any) -> gym.Env:
     return gym.make("PlanarChain-v0", n_links=3, **kwargs)
 
@@ -116,7 +128,7 @@ class WithLock(gym.Wrapper):
         self.lock = threading.Lock()
 
 
-@pytest.mark.parametrize("build", [qflex, sac_with_n_steps, crossq, ppo])
+@pytest.mark.parametrize("build", [qflex, sac_with_n_steps, crossq, ppo, dynsyn_ppo, lattice_ppo_lstm])
 def test_a_killed_run_gives_what_it_would_have_given(build: Callable, tmp_path: Path) -> None:
     undisturbed = Process(tmp_path / "undisturbed", build, chain, RunCheckpoint)
     undisturbed.learn()

@@ -1,14 +1,17 @@
 """``sb3-qflex watch``: what is drawn, from where, and the command from a model to its files."""
 
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from helpers.small_models import small_model
 from PIL import Image
+from stable_baselines3 import SAC
 
 import sb3_qflex.envs  # noqa: F401 registers the ids
+from sb3_qflex import DynSynPPO, LatticePPO
 from sb3_qflex.cli import main as command
 from sb3_qflex.watch import camera, film, overlay
 from sb3_qflex.watch.episode import Episode, Moment, propose
@@ -268,3 +271,26 @@ def test_existing_files_are_refused(chain_model: Path, tmp_path: Path, capsys: p
         watch(chain_model, "--gif", tmp_path / "a.gif")
     assert "must not exist yet" in capsys.readouterr().err
     assert (tmp_path / "a.gif").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("algorithm", [SAC, LatticePPO, DynSynPPO])
+def test_models_of_other_algorithms_act_as_they_predict(algorithm: Any, tmp_path: Path) -> None:
+    env = gym.make("PlanarChain-v0", n_links=5)
+    groups = {"groups": [[0, 2], [1, 3, 4]]} if algorithm is DynSynPPO else {}
+    model = algorithm("MlpPolicy", env, policy_kwargs={"net_arch": [8], **groups}, seed=0, device="cpu")
+    model.save(tmp_path / "model.zip")
+    subject = open_subject(tmp_path / "model.zip", "PlanarChain-v0", {"n_links": 5})
+    assert type(subject.model) is algorithm
+    episode = Episode(subject, 0, max_steps=3)
+    seen = list(episode)
+    subject.env.seed(0)
+    observation, total = subject.env.reset(), 0.0
+    for moment in seen:
+        action, _ = model.predict(observation, deterministic=True)
+        np.testing.assert_allclose(moment.action, action[0], atol=1e-6)
+        assert moment.q_source is None
+        observation, rewards, *_ = subject.env.step(action)
+        total += float(rewards[0])
+    assert episode.total == pytest.approx(total) and overlay.lines_of(seen[0], "source")[2:] == []
+    with pytest.raises(ValueError, match=f"{algorithm.__name__} model without a flow: leave out --flow-steps"):
+        open_subject(tmp_path / "model.zip", "PlanarChain-v0", {"n_links": 5}, flow_steps=3)

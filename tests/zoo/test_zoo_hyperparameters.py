@@ -34,6 +34,7 @@ PAPER_TASKS = [
 ]
 DYNSYN = ("dynsyn_sac", "dynsyn_crossq", "dynsyn_qflex")
 LATTICE = ("lattice_sac", "lattice_crossq", "lattice_qflex")
+ON_PPO = ("dynsyn_ppo", "lattice_ppo", "lattice_ppo_lstm")
 # DEP needs muscles.
 WITHOUT_MUSCLES = {"H1Run-v0", "H1BalanceSimple-v0", "SMPLHumanoidJump-v0", "PlanarChain-v0"}
 SHARED = {
@@ -134,11 +135,31 @@ def test_off_policy_algorithms_share_one_regime() -> None:
         assert all(content[env_id] == entry for content in contents.values())
 
 
+@pytest.mark.parametrize("folder", ["", "small"])
+@pytest.mark.parametrize("algo", ON_PPO)
+def test_methods_on_ppo_have_its_regime(algo: str, folder: str) -> None:
+    ppo, ours = (without_dynsyn(entries(our_folder() / folder / f"{name}.yml")) for name in ("ppo", algo))
+    policy = "MlpLstmPolicy" if algo.endswith("lstm") else "MlpPolicy"
+    assert ours == {env_id: {**entry, "policy": policy} for env_id, entry in ppo.items()}
+
+
+@pytest.mark.parametrize("folder", ["", "small"])
+def test_groups_are_those_of_the_body_whatever_they_stand_on(folder: str) -> None:
+    files = [entries(our_folder() / folder / f"{algo}.yml") for algo in (*DYNSYN, "dynsyn_ppo")]
+    of_sac, *others = [
+        {env_id: re.findall(r"groups='\w+'", entry["policy_kwargs"]) for env_id, entry in file.items()}
+        for file in files
+    ]
+    assert of_sac["myoLegWalk-v0"] == ["groups='myoLeg'"] and all(one == of_sac for one in others)
+
+
 def test_small_machine_files_share_one_regime() -> None:
     files = our_folder().glob("small/*.yml")
     contents = {path.stem: without_dynsyn(yaml.safe_load(path.read_text())) for path in files}
-    # tests/dep has those with DEP.
-    contents = {name: content for name, content in contents.items() if not name.startswith("dep_")}
+    # tests/dep has those with DEP; those on PPO have its regime.
+    contents = {
+        name: content for name, content in contents.items() if not name.startswith("dep_") and name not in ON_PPO
+    }
     for name in ("qsm", "dacer"):
         # In the same regime, what the paper compares with.
         expected = {env_id: {**entry, "preset": "qflex"} for env_id, entry in contents["sac"].items()}
