@@ -79,8 +79,9 @@ class LearnerGuard:
         loss = loss.detach()
         self.check(f"{name} loss", loss, update)
         self.check(f"gradient of the {name} loss", norm, update)
+        finite = th.isfinite(loss + norm)
         for _ in range(n_steps):
-            _masked_step(optimizer, th.isfinite(loss + norm))
+            _masked_step(optimizer, finite)
 
     def check_bound(self, value: th.Tensor, limit: th.Tensor, update: int) -> None:
         """
