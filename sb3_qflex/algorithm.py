@@ -1,20 +1,19 @@
 """What an algorithm here subclasses: the common base, with checkpoints and exports."""
 
 import os
-import pathlib
 from typing import Any, TypeVar
 
 import torch as th
 from stable_baselines3.common.type_aliases import GymEnv
 
-from sb3_qflex import export
 from sb3_qflex.checkpoint.resuming import resume
 from sb3_qflex.common.off_policy import OffPolicyBase
+from sb3_qflex.export.exportable import Exportable
 
 SelfAlgorithm = TypeVar("SelfAlgorithm", bound="Algorithm")
 
 
-class Algorithm(OffPolicyBase):
+class Algorithm(Exportable, OffPolicyBase):
     """
     Base class of the off-policy algorithms here.
 
@@ -51,23 +50,3 @@ class Algorithm(OffPolicyBase):
             fit
         """
         return resume(cls, folder, env, device, custom_objects)
-
-    def export_onnx(self, path: str | pathlib.Path, **options: Any) -> pathlib.Path:
-        """
-        Write the deterministic policy as one ONNX file, see :func:`sb3_qflex.export.export_onnx`.
-
-        :param path: Target.
-        :param options: ``vec_normalize``, ``noise``, ``task``, and those of the algorithm, such as ``flow_steps``.
-        :return: The file.
-        """
-        return export.export_onnx(self, path, **options)
-
-    def export_torchscript(self, path: str | pathlib.Path, **options: Any) -> pathlib.Path:
-        """
-        Write the deterministic policy as a TorchScript file, see :func:`sb3_qflex.export.export_torchscript`.
-
-        :param path: Target.
-        :param options: As for :meth:`export_onnx`.
-        :return: The file.
-        """
-        return export.export_torchscript(self, path, **options)

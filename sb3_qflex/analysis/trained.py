@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -259,13 +260,27 @@ def _load_model(path: Path, algo: str | None, task: Task) -> BaseAlgorithm:
 
 
 def algorithm_of(path: Path) -> type[BaseAlgorithm]:
-    """The algorithm of a model's zip file, as the class of the policy tells it; a ModelError if RL Zoo knows none."""
+    """
+    The algorithm of a model's zip file, by the class of its policy; a ModelError if RL Zoo knows none.
+
+    Of several with that class, such as A2C and PPO, it is the one whose arguments the file has.
+    """
     register()
     from rl_zoo3.utils import ALGOS
 
-    data, _, _ = load_from_zip_file(path)
-    policy_class = (data or {}).get("policy_class")
-    for algorithm in ALGOS.values():
-        if policy_class in algorithm.policy_aliases.values():
-            return algorithm
-    raise ModelError(f"{path}: its policy {policy_class} belongs to no algorithm of RL Zoo; say which with --algo.")
+    data = load_from_zip_file(path)[0] or {}
+    policy_class = data.get("policy_class")
+    found = [algorithm for algorithm in ALGOS.values() if policy_class in algorithm.policy_aliases.values()]
+    if not found:
+        raise ModelError(f"{path}: its policy {policy_class} belongs to no algorithm of RL Zoo; say which with --algo.")
+    # The first of those that differ in nothing but defaults, such as QFlex and CrossQ, is the base class.
+    found.sort(key=lambda one: len(one.__mro__))
+    arguments = {one: _arguments_of(one) for one in found}
+    return min(found, key=lambda one: (len(arguments[one] - data.keys()), -len(arguments[one] & data.keys())))
+
+
+def _arguments_of(algorithm: type[BaseAlgorithm]) -> set[str]:
+    """Names of arguments, those of base classes too, which a subclass may pass on unnamed."""
+    constructors = [base.__dict__["__init__"] for base in algorithm.__mro__[:-1] if "__init__" in base.__dict__]
+    arguments = [one for constructor in constructors for one in signature(constructor).parameters.values()]
+    return {one.name for one in arguments if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}

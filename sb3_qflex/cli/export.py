@@ -41,6 +41,7 @@ def main(prog: str, argv: Sequence[str]) -> None:
 
 def _export(arguments: argparse.Namespace) -> Path:
     from sb3_qflex.export import observations
+    from sb3_qflex.export.policy_file import ShareablePolicy
 
     zip_file = find_model(arguments.model)
     file = arguments.vec_normalize
@@ -63,17 +64,22 @@ def _export(arguments: argparse.Namespace) -> Path:
         options["acting_only"] = True
     model = _load(zip_file, arguments.flow_steps)
     if arguments.format == "policy":
+        if not isinstance(model.policy, ShareablePolicy):
+            raise ValueError(f"A {type(model.policy).__name__} has no policy file: use onnx or torchscript.")
         return model.policy.export_policy(arguments.out, **options)
     return getattr(export, f"export_{arguments.format}")(model, arguments.out, **options)
 
 
 def _load(zip_file: Path, flow_steps: int | None) -> Any:
-    from sb3_qflex.algorithm import Algorithm
     from sb3_qflex.analysis.trained import algorithm_of
+    from sb3_qflex.export.exportable import Exportable
 
     algorithm = algorithm_of(zip_file)
-    if not issubclass(algorithm, Algorithm):
-        raise ValueError(f"{zip_file} is a {algorithm.__name__} model: only algorithms of this package are exported.")
+    if not issubclass(algorithm, Exportable):
+        raise ValueError(
+            f"{zip_file} is a {algorithm.__name__} model: only algorithms of this package without a recurrent policy "
+            "are exported."
+        )
     if flow_steps is None:
         return algorithm.load(zip_file, device="cpu")
     if "flow_steps" not in signature(algorithm).parameters:

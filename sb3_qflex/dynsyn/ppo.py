@@ -14,9 +14,11 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from sb3_qflex.common import options, validation
 from sb3_qflex.common.keywords import check_keywords, without_sde
 from sb3_qflex.common.networks import LOG_STD_MAX, LOG_STD_MIN
+from sb3_qflex.dynsyn.exported import SynergyMeanHead
 from sb3_qflex.dynsyn.schedule import WeightSchedule
 from sb3_qflex.dynsyn.synergies import Synergies
 from sb3_qflex.envs.synergies.groups import GivenGroups, load_groups
+from sb3_qflex.export.exportable import Exportable
 
 
 class LatentGaussian(DiagGaussianDistribution):
@@ -35,10 +37,18 @@ class LatentGaussian(DiagGaussianDistribution):
         self.weight_log_std = weight_log_std
 
     def proba_distribution(self, mean_actions: th.Tensor, log_std: th.Tensor) -> "LatentGaussian":
-        n = self.synergies.n_groups
-        log_std = th.cat([log_std[:n], th.full_like(log_std[n:], self.weight_log_std)])
-        super().proba_distribution(mean_actions, log_std)
+        super().proba_distribution(mean_actions, self.log_std(log_std))
         return self
+
+    def log_std(self, learned: th.Tensor) -> th.Tensor:
+        """
+        Log standard deviations of what is drawn.
+
+        :param learned: The parameter, shape (\\|A\\|,), of which groups take theirs
+        :return: Shape (\\|A\\|,)
+        """
+        n = self.synergies.n_groups
+        return th.cat([learned[:n], th.full_like(learned[n:], self.weight_log_std)])
 
     def log_prob(self, actions: th.Tensor) -> th.Tensor:
         """
@@ -66,6 +76,8 @@ class SynergyActorCritic(ActorCriticPolicy):
     :param keywords: Of SB3's policy, without gSDE
     :raises ValueError: If the groups do not fit the muscles
     """
+
+    action_dist: LatentGaussian
 
     def __init__(
         self,
@@ -102,6 +114,15 @@ class SynergyActorCritic(ActorCriticPolicy):
         actions = self.synergies.spread(latent[:, :n], latent[:, n:].tanh()).cpu().numpy()
         return np.clip(actions.reshape(scaled_action.shape), space.low, space.high)
 
+    def exported_head(self, takes_noise: bool = False) -> SynergyMeanHead:
+        """
+        The exported form.
+
+        :param takes_noise: Whether it samples.
+        :raises UnsupportedError: For networks without exported form.
+        """
+        return SynergyMeanHead(self, self.synergies, self.action_dist.log_std(self.log_std), takes_noise)
+
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
             **super()._get_constructor_parameters(),
@@ -118,7 +139,7 @@ class DynSynPPOMultiInputPolicy(SynergyActorCritic, MultiInputActorCriticPolicy)
     """SB3's ``MultiInputPolicy`` on groups, see :class:`SynergyActorCritic`."""
 
 
-class DynSynPPO(WeightSchedule, PPO):
+class DynSynPPO(WeightSchedule, Exportable, PPO):
     """
     SB3's PPO whose policy acts on groups of muscles (DynSyn, arXiv 2407.11472).
 

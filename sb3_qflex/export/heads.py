@@ -1,11 +1,11 @@
 """From features to actions: what the exported forms of different policies do not share."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.policies import BaseModel
+from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 class Head(nn.Module, ABC):
     """
-    A pure function from features, and noise where it takes any, to actions, which are clamped to [-1, 1] afterwards.
+    A pure function from features, and noise where it takes any, to actions, which are brought into the Box afterwards:
+    scaled to it from [-1, 1], or only clipped where ``is_scaled`` is False.
 
     It is written twice, by torch's operations and by ONNX's nodes, with the same inputs: the features of each of its
     networks, then the noise. It copies the weights that it needs.
@@ -28,6 +29,8 @@ class Head(nn.Module, ABC):
     :param noise_dim: Columns of the standard normal noise that it takes; 0 for none.
     :raises UnsupportedError: If a network has forward hooks.
     """
+
+    is_scaled: ClassVar[bool] = True
 
     def __init__(self, *networks: BaseModel, noise_dim: int = 0):
         super().__init__()
@@ -83,6 +86,28 @@ class TanhHead(Head):
 
     def write(self, graph: "Graph", *inputs: str) -> str:
         return graph.add("Tanh", self.mlp.write(graph, *inputs))
+
+
+class MeanHead(Head):
+    """
+    The mean of SB3's actor-critic policies, in the units of the environment: a deterministic policy.
+
+    :param policy: The policy, with a Gaussian whose mean is that of its ``action_net``.
+    :param noise_dim: Columns of the standard normal noise that a subclass takes.
+    :raises UnsupportedError: For networks without exported form.
+    """
+
+    is_scaled = False
+
+    def __init__(self, policy: ActorCriticPolicy, noise_dim: int = 0):
+        super().__init__(policy, noise_dim=noise_dim)
+        self.mlp = ExportedMLP(nn.Sequential(*policy.mlp_extractor.policy_net, cast(nn.Linear, policy.action_net)))
+
+    def forward(self, *inputs: th.Tensor) -> th.Tensor:
+        return self.mlp(inputs[0])
+
+    def write(self, graph: "Graph", *inputs: str) -> str:
+        return self.mlp.write(graph, inputs[0])
 
 
 class SquashedGaussianHead(Head):

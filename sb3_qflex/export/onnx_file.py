@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_qflex.common.persistence import write_atomically
@@ -20,7 +20,7 @@ def _import(module: str, needs: str) -> Any:
 
 
 def export_onnx(
-    model: OffPolicyAlgorithm,
+    model: BaseAlgorithm,
     path: str | Path,
     *,
     vec_normalize: VecNormalize | str | Path | None = None,
@@ -55,7 +55,7 @@ def export_onnx(
 
 
 def _write(
-    model: OffPolicyAlgorithm, path: str | Path, storage: str = "float32", **options: Any
+    model: BaseAlgorithm, path: str | Path, storage: str = "float32", **options: Any
 ) -> tuple[Path, dict[str, str]]:
     """The file, and its metadata."""
     onnx_graph = _import("sb3_qflex.export.onnx_graph", "Export to ONNX needs onnx")
@@ -68,7 +68,7 @@ def _write(
     return write_atomically(path, lambda file: file.write(content), "onnx"), metadata
 
 
-def export_myochallenge(model: OffPolicyAlgorithm, folder: str | Path, **options: Any) -> Path:
+def export_myochallenge(model: BaseAlgorithm, folder: str | Path, **options: Any) -> Path:
     """
     Write what a MyoChallenge submission needs of a policy: ``policy.onnx`` and ``metadata.json`` in a folder.
 

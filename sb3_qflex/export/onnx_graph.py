@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from sb3_qflex.common.validation import UnsupportedError
 from sb3_qflex.export.graph import Graph
 from sb3_qflex.export.observations import NOISE, Extractor, InputEncoder
-from sb3_qflex.export.policy_module import BoxScale, ExportedPolicy
+from sb3_qflex.export.policy_module import BoxClip, BoxScale, ExportedPolicy
 
 OPSET = 17
 #: Of the file format that came with opset 17, so that runtimes of its age read the file.
@@ -46,7 +46,7 @@ def _policy(graph: Graph, policy: ExportedPolicy) -> str:
     features = [_extract(graph, extractor, encoded) for extractor in policy.extractors]
     noise = [NOISE] if policy.takes_noise else []
     actions = policy.head.write(graph, *(features[place] for place in policy.places), *noise)
-    return _scale(graph, policy.scale, graph.clamp(actions))
+    return _to_box(graph, policy.to_box, actions)
 
 
 def _encode(graph: Graph, encoder: InputEncoder, x: str) -> str:
@@ -61,14 +61,15 @@ def _encode(graph: Graph, encoder: InputEncoder, x: str) -> str:
     return x
 
 
-def _scale(graph: Graph, scale: BoxScale, actions: str) -> str:
-    if scale.is_identity:
-        return actions
-    x = graph.add("Add", graph.cast(actions, TensorProto.DOUBLE), graph.constant(1.0))
-    x = graph.add("Mul", graph.add("Mul", x, graph.constant(0.5)), graph.constant(scale.width))
-    x = graph.cast(graph.add("Add", x, graph.constant(scale.low)), TensorProto.FLOAT)
-    x = graph.add("Max", x, graph.constant(scale.smallest))
-    return graph.add("Min", x, graph.constant(scale.largest))
+def _to_box(graph: Graph, box: BoxClip, actions: str) -> str:
+    if isinstance(box, BoxScale):
+        actions = graph.clamp(actions)
+        if box.is_identity:
+            return actions
+        x = graph.add("Add", graph.cast(actions, TensorProto.DOUBLE), graph.constant(1.0))
+        x = graph.add("Mul", graph.add("Mul", x, graph.constant(0.5)), graph.constant(box.width))
+        actions = graph.cast(graph.add("Add", x, graph.constant(box.low)), TensorProto.FLOAT)
+    return graph.add("Min", graph.add("Max", actions, graph.constant(box.smallest)), graph.constant(box.largest))
 
 
 # --- Features extractors ---

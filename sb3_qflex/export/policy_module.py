@@ -8,13 +8,12 @@ from typing import Any, cast
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
-from sb3_qflex.common.policies import Policy
 from sb3_qflex.common.validation import UnsupportedError
 from sb3_qflex.common.versions import policy_versions
 from sb3_qflex.export.heads import Head
@@ -28,20 +27,15 @@ from sb3_qflex.export.observations import (
 )
 
 
-class BoxScale(nn.Module):
-    """Rescale actions from [-1, 1] to the Box of the environment, flattened."""
+class BoxClip(nn.Module):
+    """Clip actions to the Box of the environment, flattened."""
 
-    low: th.Tensor
-    width: th.Tensor
     smallest: th.Tensor
     largest: th.Tensor
 
     def __init__(self, action_space: spaces.Box):
         super().__init__()
-        low, high = (np.asarray(bound, np.float64).ravel() for bound in (action_space.low, action_space.high))
-        self.is_identity = bool((low == -1.0).all() and (high == 1.0).all())
-        self.register_buffer("low", th.as_tensor(low))
-        self.register_buffer("width", th.as_tensor(high - low))
+        low, high = _bounds(action_space)
         # Bounds of a float64 Box are rounded inward, so that no float32 action lies outside.
         smallest, largest = low.astype(np.float32), high.astype(np.float32)
         smallest = np.where(smallest < low, np.nextafter(smallest, np.float32(np.inf)), smallest)
@@ -50,12 +44,35 @@ class BoxScale(nn.Module):
         self.register_buffer("largest", th.as_tensor(largest))
 
     def forward(self, actions: th.Tensor) -> th.Tensor:
-        """From (B, |A|) in [-1, 1] to float32 (B, |A|), never outside the Box."""
+        """From float32 (B, |A|) to float32 (B, |A|), never outside the Box."""
+        return th.minimum(th.maximum(actions, self.smallest), self.largest)
+
+
+class BoxScale(BoxClip):
+    """Rescale actions from [-1, 1], to which they are clamped, to the Box of the environment, flattened."""
+
+    low: th.Tensor
+    width: th.Tensor
+
+    def __init__(self, action_space: spaces.Box):
+        super().__init__(action_space)
+        low, high = _bounds(action_space)
+        self.is_identity = bool((low == -1.0).all() and (high == 1.0).all())
+        self.register_buffer("low", th.as_tensor(low))
+        self.register_buffer("width", th.as_tensor(high - low))
+
+    def forward(self, actions: th.Tensor) -> th.Tensor:
+        """From float32 (B, |A|) to float32 (B, |A|), never outside the Box."""
+        actions = actions.clamp(-1.0, 1.0)
         if self.is_identity:
             return actions
         # In double precision, as in Policy.unscale_action.
-        scaled = (self.low + 0.5 * (actions.double() + 1.0) * self.width).float()
-        return th.minimum(th.maximum(scaled, self.smallest), self.largest)
+        return super().forward((self.low + 0.5 * (actions.double() + 1.0) * self.width).float())
+
+
+def _bounds(action_space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
+    low, high = (np.asarray(bound, np.float64).ravel() for bound in (action_space.low, action_space.high))
+    return low, high
 
 
 class ExportedPolicy(nn.Module):
@@ -90,7 +107,8 @@ class ExportedPolicy(nn.Module):
         self._extractors = nn.ModuleList(Extractor(one, shapes, takes_dict) for one in different.values())
         #: Which extractor gives the features of each of the head's networks.
         self.places = [list(different).index(key) for key in keys]
-        self.scale = BoxScale(cast(spaces.Box, policy.action_space))
+        to_box = BoxScale if self.head.is_scaled else BoxClip
+        self.to_box = to_box(cast(spaces.Box, policy.action_space))
         self.cpu().eval().requires_grad_(False)
 
     @property
@@ -109,26 +127,27 @@ class ExportedPolicy(nn.Module):
         encoded = [encoder(x) for encoder, x in zip(self.encoders, inputs[:n_raw], strict=True)]
         features = [extractor(*encoded) for extractor in self.extractors]
         actions = self.head(*(features[place] for place in self.places), *inputs[n_raw:])
-        return self.scale(actions.clamp(-1.0, 1.0))
+        return self.to_box(actions)
 
 
 def _head_of(policy: BasePolicy, takes_noise: bool, options: dict[str, Any]) -> Head:
-    if not isinstance(policy, Policy):
+    make_head = getattr(policy, "exported_head", None)
+    if make_head is None:
         raise UnsupportedError(
-            f"{type(policy).__name__} has no exported form: only subclasses of sb3_qflex.common.policies.Policy have."
+            f"{type(policy).__name__} has no exported form: only policies of sb3_qflex without a recurrent state have."
         )
-    known = list(inspect.signature(policy.exported_head).parameters)[1:]
+    known = list(inspect.signature(make_head).parameters)[1:]
     unknown = [name for name in options if name not in known]
     if unknown:
         raise UnsupportedError(
             f"The exported form of {type(policy).__name__} has no option {', '.join(unknown)}; its own options: "
             f"{', '.join(known) or 'none'}."
         )
-    return cast(Head, policy.exported_head(takes_noise, **options))
+    return cast(Head, make_head(takes_noise, **options))
 
 
 def prepare(
-    model: OffPolicyAlgorithm,
+    model: BaseAlgorithm,
     *packages: str,
     vec_normalize: VecNormalize | str | Path | None = None,
     noise: bool = False,
@@ -163,7 +182,7 @@ def prepare(
     return exported, {key: value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
 
 
-def _task_of(model: OffPolicyAlgorithm) -> str:
+def _task_of(model: BaseAlgorithm) -> str:
     """Id that the model's environments were registered under; empty where that is not known."""
     try:
         spec = model.env.get_attr("spec")[0] if model.env else None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch as th
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_qflex.common.persistence import write_atomically
 from sb3_qflex.common.validation import UnsupportedError
@@ -17,7 +17,7 @@ from sb3_qflex.export.policy_module import ExportedPolicy, prepare
 METADATA = "metadata.json"
 
 
-def export_torchscript(model: OffPolicyAlgorithm, path: str | Path, **options: Any) -> Path:
+def export_torchscript(model: BaseAlgorithm, path: str | Path, **options: Any) -> Path:
     """
     Write ``predict(deterministic=True)`` as a TorchScript file.
 

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from sb3_qflex.export.graph import Graph  # onnx is optional
 
 
+def refuse_noise(takes_noise: bool) -> None:
+    """An UnsupportedError if the noise is to be exported."""
+    if takes_noise:
+        raise UnsupportedError("Lattice's noise has no exported form: leave out noise, for deterministic actions.")
+
+
 class LatticeHead(SquashedGaussianHead):
     """
     tanh of the mean within its bounds.
@@ -30,8 +36,7 @@ class LatticeHead(SquashedGaussianHead):
     def __init__(
         self, actor: BaseModel, net: nn.Sequential, action_dim: int, mean_bound: float, takes_noise: bool = False
     ):
-        if takes_noise:
-            raise UnsupportedError("Lattice's noise has no exported form: leave out noise, for deterministic actions.")
+        refuse_noise(takes_noise)
         super().__init__(actor, net, action_dim)
         self.bound = math.tanh(mean_bound)
 

@@ -12,7 +12,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, Mul
 from stable_baselines3.common.type_aliases import Schedule
 
 from sb3_qflex.common.validation import UnsupportedError
+from sb3_qflex.export.exportable import Exportable
+from sb3_qflex.export.heads import MeanHead
 from sb3_qflex.lattice.distributions import LatticeDistribution, LatticeStateDependentDistribution
+from sb3_qflex.lattice.exported import refuse_noise
 from sb3_qflex.lattice.options import LatticeNoise
 
 #: All of them but those that SB3's class takes and saves itself.
@@ -83,8 +86,18 @@ class LatticeActorCritic(ActorCriticPolicy):
 class LatticePPOPolicy(LatticeActorCritic):
     """``PPO(LatticePPOPolicy, env)``: see :class:`LatticeActorCritic`."""
 
+    def exported_head(self, takes_noise: bool = False) -> MeanHead:
+        """
+        The mean.
 
-class LatticeMultiInputPPOPolicy(LatticeActorCritic, MultiInputActorCriticPolicy):
+        :param takes_noise: Refused.
+        :raises UnsupportedError: With noise, and for networks without exported form.
+        """
+        refuse_noise(takes_noise)
+        return MeanHead(self)
+
+
+class LatticeMultiInputPPOPolicy(LatticePPOPolicy, MultiInputActorCriticPolicy):
     """:class:`LatticePPOPolicy` for Dict observations."""
 
 
@@ -96,7 +109,7 @@ class LatticeMultiInputRecurrentPPOPolicy(LatticeActorCritic, RecurrentMultiInpu
     """:class:`LatticeRecurrentPPOPolicy` for Dict observations."""
 
 
-class LatticePPO(PPO):
+class LatticePPO(Exportable, PPO):
     """SB3's PPO with Lattice's policies under SB3's names, MlpPolicy and MultiInputPolicy, as RL Zoo needs it."""
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {

@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 import torch as th
 import yaml
+from helpers.muscle_env import MuscleEnv
 from helpers.small_models import assert_same, parameters, small_model
+from rl_zoo3.utils import ALGOS
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import SAC
 from stable_baselines3.common.env_util import make_vec_env
@@ -28,7 +30,7 @@ from sb3_qflex.analysis.partway import q_along
 from sb3_qflex.analysis.sensitivity import guidance_grid
 from sb3_qflex.analysis.states import visited_states
 from sb3_qflex.analysis.superiority import superiority
-from sb3_qflex.analysis.trained import ModelError, load, load_all, what_differs
+from sb3_qflex.analysis.trained import ModelError, algorithm_of, load, load_all, what_differs
 from sb3_qflex.cli import main as command
 
 ENV = "PlanarChain-v0"
@@ -95,6 +97,12 @@ def test_a_zip_alone_needs_its_environment_and_tells_its_algorithm(tmp_path):
         _ = alone.policy
     with pytest.raises(ModelError, match="no run folder"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("algo", ["a2c", "ppo", "trpo", "qflex", "dep_qflex"])
+def test_of_algorithms_with_one_policy_it_is_the_one_whose_arguments_the_file_has(algo, tmp_path):
+    ALGOS[algo]("MlpPolicy", MuscleEnv(), device="cpu").save(tmp_path / "model")
+    assert algorithm_of(tmp_path / "model.zip") is ALGOS[algo]
 
 
 def test_models_of_one_name_are_told_apart_by_their_folders(run_folder, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from helpers.exported import inputs_of, run_onnx
 from helpers.small_models import BoxEnv, ReachEnv, observations, small_model
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
@@ -95,21 +96,6 @@ def model_of(case: str) -> QFlex:
     env = BoxEnv(space, options.pop("action_space", None))
     policy = "MultiInputPolicy" if isinstance(space, spaces.Dict) else "MlpPolicy"
     return small_model(env, policy, **{"flow_steps": 3, **options}).learn(30)
-
-
-def inputs_of(exported, obs):
-    """The exported policy's inputs: float32 and flat."""
-    by_name = obs if isinstance(obs, dict) else {"obs": obs}
-    return {
-        name: np.asarray(by_name[name], np.float32).reshape(-1, encoder.dim)
-        for name, encoder in zip(exported.names, exported.encoders, strict=True)
-    }
-
-
-def run_onnx(file, inputs):
-    onnx_file = pytest.importorskip("sb3_qflex.export.onnx_file")
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    return onnx_file.onnx_session(file).run(None, inputs)[0]
 
 
 @pytest.mark.parametrize("case", CASES)
