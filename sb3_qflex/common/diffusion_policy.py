@@ -22,6 +22,7 @@ from sb3_qflex.common.diffusion import (
 )
 from sb3_qflex.common.diffusion_networks import NoisePredictor
 from sb3_qflex.common.fast.denoising import blocks, has_fast_form, hoisted_noise, hoisted_values
+from sb3_qflex.common.fast.rounding import DTYPES, is_fast, warn_float32
 from sb3_qflex.common.losses import smallest
 from sb3_qflex.common.networks import Critics, follow
 from sb3_qflex.common.policies import Policy
@@ -67,6 +68,9 @@ class DiffusionPolicyBase(Policy):
     :param beta_schedule: Noise schedule: "linear", "vp" or "cosine".
     :param beta_scale: Factor of the linear schedule, in (0, 1].
     :param n_particles: Chains N of each state, of which the one with the largest min Q is executed; at least 1.
+    :param sampling_dtype: Number type of the noise predictor's products in chains whose noise is drawn, which are those
+        of training: "float32", or "bfloat16" where processor and networks allow it (a warning says where not).
+        Deterministic actions, critics and what is trained stay float32.
     """
 
     #: Networks that have a slow copy; that of ``actor``, if there is one, is what acts.
@@ -83,6 +87,7 @@ class DiffusionPolicyBase(Policy):
     beta_schedule: str = _schedule_option()
     beta_scale: float = _schedule_option()
     n_particles: int = options.count()
+    sampling_dtype: str = options.choice(DTYPES)
 
     def __init__(
         self,
@@ -102,6 +107,7 @@ class DiffusionPolicyBase(Policy):
         beta_schedule: str = "linear",
         beta_scale: float = 1.0,
         n_particles: int = 1,
+        sampling_dtype: str = "float32",
     ):
         validation.check_count("n_critics", n_critics)
         super().__init__(
@@ -120,6 +126,7 @@ class DiffusionPolicyBase(Policy):
         self.beta_schedule = beta_schedule
         self.beta_scale = beta_scale
         self.n_particles = n_particles
+        self.sampling_dtype = sampling_dtype
         self._fixed_noise: th.Tensor | None = None
         self.schedule = NoiseSchedule(beta_schedule, diffusion_steps, beta_scale)
         self._build(lr_schedule, validation.net_archs(net_arch, DEFAULT_NET_ARCH, NETWORKS))
@@ -238,10 +245,12 @@ class DiffusionPolicyBase(Policy):
 
     def _particles(self, actor: NoisePredictor, features: th.Tensor, noise: th.Tensor | None) -> th.Tensor:
         shape = len(features), self.n_particles, self.action_dim
+        dtype = "float32"
         if noise is None:
             noise = th.randn(self.n_noises, *shape, device=features.device, dtype=features.dtype)
+            dtype = self.sampling_dtype
         rows = noise.to(features).expand(-1, *shape).flatten(1, 2)
-        return self.chain(self.noise_at(actor, features, self.n_particles), rows).view(shape)
+        return self.chain(self.noise_at(actor, features, self.n_particles, dtype), rows).view(shape)
 
     @property
     def n_noises(self) -> int:
@@ -267,17 +276,21 @@ class DiffusionPolicyBase(Policy):
 
     # --- The readable definition or its fast form ---
 
-    def noise_at(self, actor: NoisePredictor, features: th.Tensor, n_particles: int) -> NoiseAt:
+    def noise_at(self, actor: NoisePredictor, features: th.Tensor, n_particles: int, dtype: str = "float32") -> NoiseAt:
         """
         A noise predictor at given states, for chains.
 
         :param actor: The noise predictor.
         :param features: Shape (B, features_dim).
         :param n_particles: Rows of each state.
+        :param dtype: "float32", or "bfloat16" for products of it where they are faster.
         """
         if has_fast_form(actor.net, actor):
             times = actor.time(th.arange(self.diffusion_steps, device=features.device))
-            return hoisted_noise(actor.net, features, times)
+            rounds = dtype == "bfloat16" and is_fast("Sampling", features.device)
+            return hoisted_noise(actor.net, features, times, th.bfloat16 if rounds else None)
+        if dtype == "bfloat16":
+            warn_float32("Sampling", "networks with other layers than Linear and Mish or ReLU, or with hooks")
         return actor.at(features, n_particles)
 
     def values(self, obs: PyTorchObs, actions: th.Tensor) -> th.Tensor:

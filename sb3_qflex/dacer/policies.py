@@ -38,6 +38,7 @@ class DACERPolicy(DiffusionPolicyBase, ShareablePolicy):
         "net_arch": (list, dict),
         "n_critics": (int,),
         "diffusion_steps": (int,),
+        "sampling_dtype": (str,),
         "beta_schedule": (str,),
         "beta_scale": (float, int),
         "start_scale": (float, int),
@@ -99,18 +100,19 @@ class DACERPolicy(DiffusionPolicyBase, ShareablePolicy):
         noise = th.randn(shape, device=features.device, dtype=features.dtype)
         return self._explore(self.chain(self.noise_at(self.actor, features, 1), noise))
 
-    def noise_at(self, actor: NoisePredictor, features: th.Tensor, n_particles: int) -> NoiseAt:
+    def noise_at(self, actor: NoisePredictor, features: th.Tensor, n_particles: int, dtype: str = "float32") -> NoiseAt:
         """
         The noise predictor at given states, with gradients where torch records them.
 
         :param actor: The noise predictor.
         :param features: Shape (B, features_dim).
         :param n_particles: Rows of each state.
+        :param dtype: See :meth:`DiffusionPolicyBase.noise_at`; float32 with gradients.
         """
         if th.is_grad_enabled() and n_particles == 1 and is_plain(actor.net, actor):
             times = actor.time(th.arange(self.diffusion_steps, device=features.device))
             return trained_noise(actor.net, features, times)
-        return super().noise_at(actor, features, n_particles)
+        return super().noise_at(actor, features, n_particles, dtype)
 
     def min_q(self, obs: PyTorchObs, actions: th.Tensor) -> th.Tensor:
         """

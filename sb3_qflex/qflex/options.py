@@ -8,7 +8,6 @@ from sb3_qflex.common.validation import check_choice
 
 BOOTSTRAPS = ("source", "flow")
 EXPLORATIONS = ("flow", "source", "ascent")
-GUIDANCE_DTYPES = ("float32", "bfloat16")
 NETWORKS = ("pi", "qf", "field")
 
 

@@ -13,13 +13,14 @@ from torch import nn
 
 from sb3_qflex.common import options, validation
 from sb3_qflex.common.fast.plain import is_watched, obstacle
+from sb3_qflex.common.fast.rounding import DTYPES
 from sb3_qflex.common.networks import Critics, SourceActor
 from sb3_qflex.export.heads import Head, SquashedGaussianHead
 from sb3_qflex.qflex.evaluation import EvaluatedPolicy
 from sb3_qflex.qflex.exported import exported_head
 from sb3_qflex.qflex.guidance import RMS_DECAY, Guidance, rms_preconditioner
 from sb3_qflex.qflex.networks import VelocityField
-from sb3_qflex.qflex.options import EXPLORATIONS, GUIDANCE_DTYPES, NETWORKS, check_preconditioner
+from sb3_qflex.qflex.options import EXPLORATIONS, NETWORKS, check_preconditioner
 
 DEFAULT_NET_ARCH = [256, 256, 256]
 
@@ -83,7 +84,7 @@ class QFlexPolicy(EvaluatedPolicy):
     flow_steps: int = options.count()
     guidance_steps: int = options.count()
     guidance_step_size: float = options.number(above=True)
-    guidance_dtype: str = options.choice(GUIDANCE_DTYPES)
+    guidance_dtype: str = options.choice(DTYPES)
     preconditioner: np.ndarray | list[float] | str | None = options.option(
         lambda policy, _, value: check_preconditioner(value, policy.action_dim),
         lambda policy, _: policy._set_metric(),

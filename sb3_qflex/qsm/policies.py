@@ -69,6 +69,7 @@ class QSMPolicy(DiffusionPolicyBase, ShareablePolicy):
         "variant": (str,),
         "diffusion_steps": (int,),
         "n_particles": (int,),
+        "sampling_dtype": (str,),
         "action_noise_std": (float, int),
         "time_dim": (int,),
     }

@@ -75,6 +75,8 @@ class QSM(Algorithm):
         by default 1 (ddpm) or 32 (langevin)
     :param action_noise_std: Standard deviation of the noise on executed actions, in the targets too; by default 0.1
         (ddpm) or 0 (langevin)
+    :param sampling_dtype: Number type of the actor's products in chains with drawn noise, see
+        :class:`sb3_qflex.SDAC`
     :param q_grad_scale: M_q of "ddpm": the larger, the nearer the policy is to the sign of the gradient. 120 in the
         paper for humanoid and quadruped; tune it with the scale of the rewards
     :param time_dim: Cosines and sines of the embedding of time of "ddpm", an even number; cannot change later
@@ -104,6 +106,7 @@ class QSM(Algorithm):
     diffusion_steps: int = options.of_policy()
     n_particles: int = options.of_policy()
     action_noise_std: float = options.of_policy()
+    sampling_dtype: str = options.of_policy()
     time_dim: int = options.of_policy()
     q_grad_scale: float = options.number(above=True)
     policy_lr_end: float = options.number()
@@ -140,6 +143,7 @@ class QSM(Algorithm):
         diffusion_steps: int | None = None,
         n_particles: int | None = None,
         action_noise_std: float | None = None,
+        sampling_dtype: str = "float32",
         q_grad_scale: float = 50.0,
         time_dim: int = 64,
         policy_lr_end: float | None = None,
@@ -187,6 +191,7 @@ class QSM(Algorithm):
         }
         vars(self).update(filled(preset, given))
         self.preset = preset
+        self.sampling_dtype = sampling_dtype
         self.q_grad_scale = q_grad_scale
         self.time_dim = time_dim
         #: Updates of the actor so far.

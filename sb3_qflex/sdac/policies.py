@@ -38,6 +38,7 @@ class SDACPolicy(DiffusionPolicyBase, ShareablePolicy):
         "beta_schedule": (str,),
         "beta_scale": (float, int),
         "n_particles": (int,),
+        "sampling_dtype": (str,),
         "noise_scale": (float, int),
         "clip_actions": (bool,),
         "init_alpha": (float, int),

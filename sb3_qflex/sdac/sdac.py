@@ -75,6 +75,9 @@ class SDAC(Algorithm):
         Setting it to auto, the code will be run on the GPU if possible.
     :param _init_setup_model: Whether or not to build the network at the creation of the instance
     :param n_particles: chains N of each state; the action with the largest min Q is taken. 1 asks no critic
+    :param sampling_dtype: number type of the noise predictor's products in chains with drawn noise, which are those of
+        training: "float32", or "bfloat16", faster with a rounding error, where processor and networks allow it (a
+        warning says where not). Deterministic actions, critics and what is trained stay float32
     :param diffusion_steps: denoising steps T, at least 1
     :param beta_schedule: noise schedule: "linear", "vp" or "cosine"
     :param beta_scale: factor of the linear schedule, in (0, 1]
@@ -126,6 +129,7 @@ class SDAC(Algorithm):
     policy_lr_steps: int = options.count()
     preset: str = options.preset(PRESETS)
     n_particles: int = options.of_policy()
+    sampling_dtype: str = options.of_policy()
     diffusion_steps: int = options.of_policy()
     beta_schedule: str = options.of_policy()
     beta_scale: float = options.of_policy()
@@ -160,6 +164,7 @@ class SDAC(Algorithm):
         _init_setup_model: bool = True,
         *,
         n_particles: int = 32,
+        sampling_dtype: str = "float32",
         diffusion_steps: int = 20,
         beta_schedule: str = "linear",
         beta_scale: float = 0.8,
@@ -210,6 +215,7 @@ class SDAC(Algorithm):
         vars(self).update(options.with_preset(PRESETS, preset, {"alpha_lr": alpha_lr}))
         self.policy_delay = policy_delay
         self.n_particles = n_particles
+        self.sampling_dtype = sampling_dtype
         self.diffusion_steps = diffusion_steps
         self.beta_schedule = beta_schedule
         self.beta_scale = beta_scale

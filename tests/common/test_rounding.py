@@ -20,9 +20,9 @@ from sb3_qflex.qflex.objectives import field_objective
 
 @pytest.fixture(autouse=True)
 def _warn_again() -> Iterator[None]:
-    rounding._warn.cache_clear()
+    rounding.warn_float32.cache_clear()
     yield
-    rounding._warn.cache_clear()
+    rounding.warn_float32.cache_clear()
 
 
 @pytest.fixture(params=[True, False], ids=["fast", "slow"])

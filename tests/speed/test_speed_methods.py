@@ -21,7 +21,8 @@ def test_every_method_has_its_ratio_to_sac_and_its_target(monkeypatch: pytest.Mo
 
     def kept(algorithm, *arguments, **keywords):
         model = made(algorithm, *arguments, **keywords)
-        models[algorithm.__name__, getattr(model, "variant", None)] = model
+        rounds = getattr(model, "sampling_dtype", "float32") != "float32"
+        models[algorithm.__name__, getattr(model, "variant", None), rounds] = model
         return model
 
     monkeypatch.setattr(methods.workloads, "made", kept)
@@ -30,6 +31,7 @@ def test_every_method_has_its_ratio_to_sac_and_its_target(monkeypatch: pytest.Mo
     section = methods.measure_methods(replace(quick(1), methods_size=TINY, schedule=Schedule(0.0, 2, 2, 0.0)))
     targets = {"MaxInfoSAC": 3.5, "FlowRL": 2.5, "DACER": 4.0, "QSM ddpm": 1.5, "QSM langevin": 18.0}
     targets |= {"DPMD": 18.0, "SDAC": 25.0}
+    targets |= {f"{name}, bfloat16": targets[name] for name in ("QSM langevin", "DPMD", "SDAC")}
     label = methods.workloads.label(TINY)
     assert {name: section.find(f"{label}, {name}", "target").median for name in targets} == targets
     for name in methods.METHODS:
@@ -43,8 +45,9 @@ def test_every_method_has_its_ratio_to_sac_and_its_target(monkeypatch: pytest.Mo
         key for key, model in models.items()
         if isinstance(model.policy, DiffusionPolicyBase) and model.policy.n_particles == 32
     }  # fmt: skip
-    assert particles == {("SDAC", None), ("DPMD", None), ("QSM", "langevin")}
-    assert asked == {"SDAC", "DPMD", "QSM langevin"}
+    forms = [("SDAC", None), ("DPMD", None), ("QSM", "langevin")]
+    assert particles == {(*form, rounds) for form in forms for rounds in (False, True)}
+    assert asked == {name + form for name in ("SDAC", "DPMD", "QSM langevin") for form in ("", ", bfloat16")}
 
 
 def test_it_is_measured_when_it_is_named() -> None:

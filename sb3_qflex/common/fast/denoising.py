@@ -72,9 +72,11 @@ class HoistedMLP:
 
     :param net: The layers.
     :param n_features: Columns of the input that are features of the state; the others follow them.
+    :param dtype: Number type of the products behind the state's half; by default that of the network, which everything
+        else has.
     """
 
-    def __init__(self, net: nn.Sequential, n_features: int):
+    def __init__(self, net: nn.Sequential, n_features: int, dtype: th.dtype | None = None):
         linears: list[Any] = list(net)[::2]
         first, *others = linears
         self.relu = type(net[1]) is nn.ReLU
@@ -83,8 +85,10 @@ class HoistedMLP:
         self.feature_weight = scale * first.weight.detach()[:, :n_features]
         self.input_weight = scale * first.weight.detach()[:, n_features:]
         self.bias = scale * first.bias.detach()
-        self.layers = [(layer.weight.detach(), scale * layer.bias.detach()) for layer in others[:-1]]
-        self.layers.append((others[-1].weight.detach() / scale, others[-1].bias.detach()))
+        layers = [(layer.weight.detach(), scale * layer.bias.detach()) for layer in others[:-1]]
+        layers.append((others[-1].weight.detach() / scale, others[-1].bias.detach()))
+        dtype = dtype or self.bias.dtype
+        self.layers = [(weight.to(dtype), bias.to(dtype)) for weight, bias in layers]
 
     def hoist(self, features: th.Tensor) -> th.Tensor:
         """
@@ -99,19 +103,24 @@ class HoistedMLP:
         """
         Output of the network from its first layer's pre-activation.
 
-        :param z: Shape (R, width), overwritten.
-        :return: Shape (R, outputs).
+        :param z: Shape (R, width), of the network's number type, overwritten.
+        :return: Shape (R, outputs), likewise.
         """
-        scratch: th.Tensor | None = None
-        for weight, bias in self.layers:
-            if self.relu:
-                z.relu_()
-            else:
-                if scratch is None or scratch.shape != z.shape:
-                    scratch = th.empty_like(z)
-                scaled_mish_(z, scratch)
-            z = linear(z, weight, bias)
-        return z
+        *hidden, last = self.layers
+        if self.relu:
+            z.relu_()
+            for weight, bias in hidden:
+                z = linear(z, weight, bias, relu=True)
+            return linear(z, *last).to(self.bias.dtype)
+        scratch = th.empty_like(z)
+        scaled_mish_(z, scratch)
+        for weight, bias in hidden:
+            # Powers in bfloat16 take longer than those of float32 with both conversions.
+            z = linear(z, weight, bias).to(self.bias.dtype)
+            if scratch.shape != z.shape:
+                scratch = th.empty_like(z)
+            scaled_mish_(z, scratch)
+        return linear(z, *last).to(self.bias.dtype)
 
 
 def _add_states(z: th.Tensor, hoisted: th.Tensor) -> th.Tensor:
@@ -120,21 +129,26 @@ def _add_states(z: th.Tensor, hoisted: th.Tensor) -> th.Tensor:
     return z
 
 
-def hoisted_noise(layers: nn.Sequential, features: th.Tensor, times: th.Tensor) -> NoiseAt:
+def hoisted_noise(
+    layers: nn.Sequential, features: th.Tensor, times: th.Tensor, dtype: th.dtype | None = None
+) -> NoiseAt:
     """
     The fast form of ``NoisePredictor.at``.
 
     :param layers: The noise predictor's, which :func:`has_fast_form`; their inputs are state, action and time.
     :param features: Shape (B, features_dim).
     :param times: Embedding of the steps 0 ... T - 1, shape (T, E); E can be 0.
+    :param dtype: Number type of the products of each step; by default that of the network, which everything else has.
     """
-    net = HoistedMLP(layers, features.shape[1])
+    net = HoistedMLP(layers, features.shape[1], dtype)
     n_actions = net.input_weight.shape[1] - times.shape[1]
-    action_weight = net.input_weight[:, :n_actions].contiguous()
-    hoisted, table = net.hoist(features), times @ net.input_weight[:, n_actions:].t()
+    hoisted = net.hoist(features)
+    action_weight = net.input_weight[:, :n_actions].contiguous().to(dtype or hoisted.dtype)
+    biases = (times @ net.input_weight[:, n_actions:].t()).to(action_weight.dtype)
 
     def eps_hat(x: th.Tensor, t: int) -> th.Tensor:
-        return net.propagate(_add_states(linear(x, action_weight, table[t]), hoisted))
+        of_actions = linear(x, action_weight, biases[t]).to(hoisted.dtype)
+        return net.propagate(_add_states(of_actions, hoisted))
 
     return eps_hat
 

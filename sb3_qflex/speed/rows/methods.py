@@ -31,10 +31,10 @@ _ACTING_TARGET = 60.0
 _TEXT = f"""\
 *update* is the mean of {_UPDATES} in `model.train({_UPDATES}, {BATCH_SIZE})`, since some methods update their policy at
 every second one, sampling the replay buffer included; all networks have the layers of the size, everything else is each
-method's default (`preset="official"`). *SAC* is `sb3_qflex.sac`, DynSyn has groups of two actuators, and DEP's updates
-are those of the algorithm below it. What comes at every hundredth update or more rarely (DACER's estimate of the
-entropy) is left out. *acting* is the policy function for n observations, SDAC's, DPMD's and QSM langevin's with 32
-particles."""
+method's default (`preset="official"`), but for `sampling_dtype` where it says *bfloat16*. *SAC* is `sb3_qflex.sac`,
+DynSyn has groups of two actuators, and DEP's updates are those of the algorithm below it. What comes at every hundredth
+update or more rarely (DACER's estimate of the entropy) is left out. *acting* is the policy function for n observations,
+SDAC's, DPMD's and QSM langevin's with 32 particles."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ def _pairs(action_dim: int) -> dict[str, Any]:
     return {"groups": [list(range(i, min(i + 2, action_dim))) for i in range(0, action_dim, 2)]}
 
 
+_ROUNDED = {"sampling_dtype": "bfloat16"}
 METHODS = {
     "SAC": Method(SAC),
     "DynSynSAC": Method(DynSynSAC, of_policy=_pairs),
@@ -69,8 +70,11 @@ METHODS = {
     "DACER": Method(DACER, 4.0),
     "QSM ddpm": Method(QSM, 1.5, options={"variant": "ddpm"}),
     "QSM langevin": Method(QSM, 18.0, particles=True, options={"variant": "langevin"}),
+    "QSM langevin, bfloat16": Method(QSM, 18.0, particles=True, options={"variant": "langevin", **_ROUNDED}),
     "DPMD": Method(DPMD, 18.0, particles=True),
+    "DPMD, bfloat16": Method(DPMD, 18.0, particles=True, options=_ROUNDED),
     "SDAC": Method(SDAC, 25.0, particles=True),
+    "SDAC, bfloat16": Method(SDAC, 25.0, particles=True, options=_ROUNDED),
 }
 
 
