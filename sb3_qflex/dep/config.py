@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from sb3_qflex.common import validation
 
-NORMALIZATIONS = ("independent", "global")
+NORMALIZATIONS = ("independent", "reference", "global")
 SWITCHINGS = ("stochastic", "initial only")
 
 
@@ -24,7 +24,8 @@ class DEPConfig:
     :param time_dist: Time D between sensor velocities that are correlated, in vector steps, at least 1
     :param s4avg: Time constant of the exponential smoothing of sensors, in vector steps; up to 1: none
     :param force_scale: Weight of the muscle forces beside their lengths, at least 0
-    :param normalization: "independent" rows of the correlation matrix, or all of an environment's matrix ("global")
+    :param normalization: "independent" rows of the correlation matrix, "reference" as the authors' code has it (each
+        column by the norm of the row of the same number), or all of an environment's matrix ("global")
     :param reset_on_done: Whether an episode's end makes the controller forget; the authors' does not, so that the jump
         into the new episode enters the correlation
     :param switching: "stochastic" interventions after the initial steps, as in the paper, or "initial only"

@@ -40,10 +40,13 @@ def normalized(matrix: Array, normalization: str) -> Array:
     C divided by its norms. The gain kappa, which the authors put in here, cancels in :func:`drive`.
 
     :param matrix: C, shape (E, d, d)
-    :param normalization: "independent" rows, or each environment's whole matrix ("global")
+    :param normalization: "independent" rows, "reference" for columns by the norms of the rows of the same number, as
+        the authors' code has it, or each environment's whole matrix ("global")
     :return: Shape (E, d, d)
     """
     squares = np.square(matrix).sum(axis=2, keepdims=True)
+    if normalization == "reference":
+        squares = squares.transpose(0, 2, 1)
     if normalization == "global":
         squares = squares.sum(axis=1, keepdims=True)
     return matrix / (np.sqrt(squares) + _TINY)

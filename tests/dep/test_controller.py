@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from sb3_qflex.dep.config import PRESETS, DEPConfig
+from sb3_qflex.dep.config import NORMALIZATIONS, PRESETS, DEPConfig
 from sb3_qflex.dep.controller import DEPController, SensorScale, correlation
 from sb3_qflex.dep.switching import Switch
 
@@ -38,10 +38,12 @@ def definition(config: DEPConfig, sensors: np.ndarray) -> np.ndarray:
                 bias = np.zeros(n_motors)
             else:
                 bias = bias - (np.clip(config.bias_rate * action, -0.05, 0.05) + 0.001 * bias)
-        if config.normalization == "independent":
-            norms = np.linalg.norm(matrix @ model.T, axis=1, keepdims=True)
-        else:
-            norms = np.linalg.norm(matrix @ model.T)
+        norms = np.linalg.norm(matrix @ model.T, axis=1)
+        norms = {
+            "independent": norms[:, None],
+            "reference": norms[None, :],
+            "global": np.linalg.norm(norms),
+        }[config.normalization]
         q = config.kappa * matrix / (norms + 1e-32) @ smoothed
         q = q / (np.linalg.norm(q) + 1e-32)
         action = np.tanh(config.kappa * q + bias)
@@ -58,6 +60,8 @@ def run(config: DEPConfig, sensors: np.ndarray) -> np.ndarray:
     ("normalization", "expected"),
     [
         ("independent", -0.462117 * np.sign(V)),
+        # Of rank one: each column has lost its size, and each row has it.
+        ("reference", np.array([-0.258879, 0.485238, -0.661074, -0.131684])),
         ("global", np.array([-0.258879, 0.485238, -0.661074, -0.131684])),
     ],
 )
@@ -120,7 +124,7 @@ def test_k4_interventions_last_exactly_and_have_their_share() -> None:
     assert acts.mean() == pytest.approx(share, rel=0.04)
 
 
-@pytest.mark.parametrize("normalization", ["independent", "global"])
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_k5_environments_do_not_know_each_other(normalization: str) -> None:
     config = PRESETS["ostrich"].with_changes(normalization=normalization)
     sensors = walk(60)
@@ -138,7 +142,7 @@ def test_k6_bounded_and_finite_for_sensors_that_stand_still(preset: str) -> None
     assert np.isfinite(wild).all() and np.abs(wild).max() <= 1.0 and np.abs(wild[119]).max() > 0.0
 
 
-@pytest.mark.parametrize("normalization", ["independent", "global"])
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
 @pytest.mark.parametrize("preset", [*PRESETS, RAMP])
 def test_it_is_its_definition(preset: str | DEPConfig, normalization: str) -> None:
     config = DEPConfig.of(preset).with_changes(normalization=normalization)
