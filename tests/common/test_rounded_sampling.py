@@ -1,6 +1,5 @@
 """Chains in bfloat16: near to those of float32, for drawn noise alone, and only where they are faster."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,6 @@ from sb3_qflex.sdac.policies import SDACPolicy
 
 ALGORITHMS = [SDAC, DPMD, QSM]
 OBS, BOX = spaces.Box(-1.0, 1.0, (83,), np.float32), spaces.Box(-1.0, 1.0, (39,), np.float32)
-
-
-@pytest.fixture(autouse=True)
-def _warn_again() -> Iterator[None]:
-    rounding.warn_float32.cache_clear()
-    yield
-    rounding.warn_float32.cache_clear()
-
-
-@pytest.fixture(params=[True, False], ids=["fast", "slow"])
-def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether bfloat16 counts as fast, whatever this processor has."""
-    monkeypatch.setattr(rounding, "has_fast_bfloat16", lambda device: request.param)
-    return request.param
 
 
 def sampled(model: Any) -> np.ndarray:

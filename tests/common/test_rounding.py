@@ -1,7 +1,5 @@
 """Critics in bfloat16: near to those of float32, for flow targets alone, and only where they are faster."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch as th
@@ -11,25 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from sb3_qflex import QFlexPolicy
-from sb3_qflex.common.fast import folding, rounding
+from sb3_qflex.common.fast import folding
 from sb3_qflex.common.fast.folding import FoldedMLP, folded_min_q, folded_q_gradient
 from sb3_qflex.common.networks import renorm_mlp
 from sb3_qflex.qflex.guidance import ascend
 from sb3_qflex.qflex.objectives import field_objective
-
-
-@pytest.fixture(autouse=True)
-def _warn_again() -> Iterator[None]:
-    rounding.warn_float32.cache_clear()
-    yield
-    rounding.warn_float32.cache_clear()
-
-
-@pytest.fixture(params=[True, False], ids=["fast", "slow"])
-def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether bfloat16 counts as fast, whatever this processor has."""
-    monkeypatch.setattr(rounding, "has_fast_bfloat16", lambda device: request.param)
-    return request.param
 
 
 def critics(obs_dim: int, action_dim: int, net_arch: list[int], n_critics: int = 2) -> list[FoldedMLP]:
