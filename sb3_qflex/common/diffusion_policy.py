@@ -290,7 +290,9 @@ class DiffusionPolicyBase(Policy):
             rounds = dtype == "bfloat16" and is_fast("Sampling", features.device)
             return hoisted_noise(actor.net, features, times, th.bfloat16 if rounds else None)
         if dtype == "bfloat16":
-            warn_float32("Sampling", "networks with other layers than Linear and Mish or ReLU, or with hooks")
+            warn_float32(
+                "Sampling", "networks with other layers than Linear and Mish or ReLU, or with hooks, have no fast form"
+            )
         return actor.at(features, n_particles)
 
     def values(self, obs: PyTorchObs, actions: th.Tensor) -> th.Tensor:
