@@ -87,8 +87,8 @@ class HoistedMLP:
         self.bias = scale * first.bias.detach()
         layers = [(layer.weight.detach(), scale * layer.bias.detach()) for layer in others[:-1]]
         layers.append((others[-1].weight.detach() / scale, others[-1].bias.detach()))
-        dtype = dtype or self.bias.dtype
-        self.layers = [(weight.to(dtype), bias.to(dtype)) for weight, bias in layers]
+        self.dtype = dtype or self.bias.dtype
+        self.layers = [(weight.to(self.dtype), bias.to(self.dtype)) for weight, bias in layers]
 
     def hoist(self, features: th.Tensor) -> th.Tensor:
         """
@@ -142,9 +142,9 @@ def hoisted_noise(
     """
     net = HoistedMLP(layers, features.shape[1], dtype)
     n_actions = net.input_weight.shape[1] - times.shape[1]
+    action_weight = net.input_weight[:, :n_actions].contiguous().to(net.dtype)
+    biases = (times @ net.input_weight[:, n_actions:].t()).to(net.dtype)
     hoisted = net.hoist(features)
-    action_weight = net.input_weight[:, :n_actions].contiguous().to(dtype or hoisted.dtype)
-    biases = (times @ net.input_weight[:, n_actions:].t()).to(action_weight.dtype)
 
     def eps_hat(x: th.Tensor, t: int) -> th.Tensor:
         of_actions = linear(x, action_weight, biases[t]).to(hoisted.dtype)
