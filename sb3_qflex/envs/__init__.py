@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from sb3_qflex.envs.planar_chain import PlanarChain
     from sb3_qflex.envs.planar_chain_vec import PlanarChainVecEnv
     from sb3_qflex.envs.synergies.wrapper import SynergyActions
-    from sb3_qflex.envs.wrappers import OverActuated, SigmoidExcitation, SparseReward
+    from sb3_qflex.envs.wrappers import AliveBonus, OverActuated, SigmoidExcitation, SparseReward
 
 __all__ = [
     "CATALOGUE",
     "ActionRepeat",
+    "AliveBonus",
     "MuscleSensors",
     "OverActuated",
     "PlanarChain",
@@ -33,6 +34,7 @@ __all__ = [
 
 _HOME = {
     "ActionRepeat": "sb3_qflex.envs.action_repeat",
+    "AliveBonus": "sb3_qflex.envs.wrappers",
     "MuscleSensors": "sb3_qflex.envs.muscle_sensors",
     "OverActuated": "sb3_qflex.envs.wrappers",
     "PlanarChain": "sb3_qflex.envs.planar_chain",

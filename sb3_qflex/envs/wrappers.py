@@ -1,6 +1,7 @@
-"""Wrappers: redundant actuators, MyoSuite 2.x's excitation map, and sparse rewards."""
+"""Wrappers: redundant actuators, MyoSuite 2.x's excitation map, sparse rewards, and a reward for staying alive."""
 
-from typing import Any
+from math import isfinite
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -79,6 +80,36 @@ class SigmoidExcitation(gym.ActionWrapper, RecordConstructorArgs):
         """
         scaled = 5.0 * (np.clip(action, -1.0, 1.0) - 0.5)
         return (1.0 / (1.0 + np.exp(-scaled))).astype(np.float32)
+
+
+class AliveBonus(gym.RewardWrapper, RecordConstructorArgs):
+    """
+    A constant on top of each step's reward, so that no episode is worth ending.
+
+    Where rewards are below 0 and a failure ends the episode, failing early costs least, and a learner finds that
+    before it finds anything else: MyoSuite's object task gives about -10 for a step, and dropping the object ends it.
+    A bonus above what a step may cost turns this around. Policies whose episodes last equally long are ranked as
+    without it. In the RL Zoo, ``env_wrapper: [{sb3_qflex.envs.AliveBonus: {bonus: 10.0}}]``, curves and evaluations
+    keep the task's own reward: SB3's ``Monitor`` is nearer to the task.
+
+    :param env: Any environment
+    :param bonus: What is added to the reward of each step, in its units
+    :raises ValueError: If ``bonus`` is not a finite number
+    """
+
+    def __init__(self, env: gym.Env, bonus: float) -> None:
+        if isinstance(bonus, bool) or not isinstance(bonus, int | float) or not isfinite(bonus):
+            raise ValueError(f"bonus={bonus!r}: a finite number is needed")
+        RecordConstructorArgs.__init__(self, bonus=bonus)
+        gym.RewardWrapper.__init__(self, env)
+        self.bonus: float = float(bonus)
+
+    def reward(self, reward: SupportsFloat) -> float:
+        """
+        :param reward: The task's
+        :return: With the bonus
+        """
+        return float(reward) + self.bonus
 
 
 class SparseReward(gym.Wrapper, RecordConstructorArgs):

@@ -27,6 +27,7 @@ from sb3_qflex.pretrained.index import HOME, MOST_BYTES, Collection, Entry, Play
 TRAINING_ONLY = (
     "ActionRepeat",
     "Monitor",
+    "AliveBonus",
     "MuscleSensors",
     "MyoTask",
     "SparseReward",

@@ -6,9 +6,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.wrappers import TimeLimit
+from stable_baselines3.common.monitor import Monitor
 
 import sb3_qflex.envs  # noqa: F401 registers the ids
-from sb3_qflex.envs import OverActuated, SigmoidExcitation, SparseReward
+from sb3_qflex.envs import AliveBonus, OverActuated, SigmoidExcitation, SparseReward
 
 
 class Recorder(gym.Env):
@@ -127,3 +129,23 @@ def test_sparse_reward_is_recreated_from_its_spec():
     env = SparseReward(gym.make("PlanarChain-v0"), key="distance", threshold=-1.0)
     again = gym.make(env.spec)
     assert (again.get_wrapper_attr("key"), again.get_wrapper_attr("threshold")) == ("distance", -1.0)
+
+
+def test_alive_bonus_is_added_to_each_step_outside_of_the_monitor():
+    env = AliveBonus(Monitor(TimeLimit(Informed(), 2)), bonus=10.0)
+    env.unwrapped.info = {}
+    env.reset()
+    assert env.step(np.zeros(1))[1] == 7.0
+    _, reward, _, truncated, info = env.step(np.zeros(1))
+    assert (reward, truncated, info["episode"]["r"]) == (7.0, True, -6.0)
+
+
+@pytest.mark.parametrize("bonus", [float("nan"), float("inf"), "10", True, None])
+def test_alive_bonus_refuses_what_is_no_finite_number(bonus):
+    with pytest.raises(ValueError, match=r"bonus=.*finite number"):
+        AliveBonus(Informed(), bonus=bonus)
+
+
+def test_alive_bonus_is_recreated_from_its_spec():
+    again = gym.make(AliveBonus(gym.make("PlanarChain-v0"), bonus=1.5).spec)
+    assert again.get_wrapper_attr("bonus") == 1.5
