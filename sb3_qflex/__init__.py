@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sb3_qflex.analysis.callback import DiagnosticsCallback
     from sb3_qflex.checkpoint.callback import TrainingCheckpoint
     from sb3_qflex.checkpoint.errors import CheckpointError
+    from sb3_qflex.common.replay_hindsight import HindsightReplayBuffer
     from sb3_qflex.common.replay_recent import (
         DictGeometricReplayBuffer,
         DictRecentReplayBuffer,
@@ -63,6 +64,7 @@ __all__ = [
     "FlowRL",
     "FlowRLPolicy",
     "GeometricReplayBuffer",
+    "HindsightReplayBuffer",
     "LatticeCrossQ",
     "LatticeMultiInputPPOPolicy",
     "LatticeMultiInputRecurrentPPOPolicy",
@@ -99,6 +101,7 @@ _HOME = {
     "FlowRL": "sb3_qflex.flowrl.flowrl",
     "FlowRLPolicy": "sb3_qflex.flowrl.policies",
     "GeometricReplayBuffer": "sb3_qflex.common.replay_recent",
+    "HindsightReplayBuffer": "sb3_qflex.common.replay_hindsight",
     "LatticeCrossQ": "sb3_qflex.lattice.lattice",
     "LatticeMultiInputPPOPolicy": "sb3_qflex.lattice.on_policy",
     "LatticeMultiInputRecurrentPPOPolicy": "sb3_qflex.lattice.on_policy",

@@ -136,6 +136,7 @@ class OffPolicyBase(CollectingAlgorithm):
         validation.check_spaces(self.observation_space, self.action_space)
         validation.warn_about_box(self.action_space)  # type: ignore[arg-type]
         options.check_options(self)
+        replay.check_goals(self.replay_buffer_class, self.replay_buffer_kwargs, self.env)
         given = {name: getattr(self, name) for name in self.policy_options()}
         self._check_policy(given)
         self._setup_lr_schedule()

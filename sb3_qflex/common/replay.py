@@ -10,6 +10,7 @@ from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from sb3_qflex.common.keywords import check_keywords
 from sb3_qflex.common.memory import check_buffer_memory
+from sb3_qflex.common.replay_hindsight import HindsightReplayBuffer, check_size, goals_of
 from sb3_qflex.common.replay_recent import (
     AgeBiased,
     DictGeometricReplayBuffer,
@@ -68,7 +69,7 @@ def check_replay_buffer(
         raise UnsupportedError(
             f"{type(observation_space).__name__} observations need {need}, not {buffer_class.__name__}."
         )
-    if issubclass(buffer_class, AgeBiased):
+    if issubclass(buffer_class, AgeBiased | HindsightReplayBuffer):
         check_keywords("replay_buffer_kwargs", kwargs, buffer_class)
         buffer_class.check_arguments(kwargs)
     _check_n_steps(buffer_class, kwargs, observation_space, n_steps, gamma)
@@ -144,7 +145,8 @@ def make_replay_buffer(
     :param gamma: Discount factor.
     :param n_envs: Environments whose transitions it holds.
     :raises MemoryError: If it would not fit into the memory of the machine or of the container.
-    :raises ValueError: For HER without an environment.
+    :raises ValueError: For hindsight without an environment.
+    :raises UnsupportedError: For an environment that does not say what its goals are.
     """
     buffer_class = replay_buffer_class(given, observation_space, n_steps)
     check_buffer_memory(buffer_class, buffer_size, n_envs, observation_space, action_space, optimize_memory_usage)
@@ -153,6 +155,8 @@ def make_replay_buffer(
         if env is None:
             raise ValueError("A HerReplayBuffer needs the environment: pass env= to load(), or call set_env() first.")
         kwargs["env"] = env
+    if issubclass(buffer_class, HindsightReplayBuffer):
+        kwargs = _with_goals(kwargs, env)
     if issubclass(buffer_class, NStepReplayBuffer):
         kwargs = {"n_steps": n_steps, "gamma": gamma, **kwargs}
     return buffer_class(
@@ -166,13 +170,31 @@ def make_replay_buffer(
     )
 
 
+def check_goals(given: type[ReplayBuffer] | None, kwargs: dict[str, Any], env: VecEnv | None) -> None:
+    """
+    Refuse an environment whose goals a :class:`HindsightReplayBuffer` would not know, before anything is collected.
+
+    :param given: Class that the user chose, or None.
+    :param kwargs: Keyword arguments that the user chose for it.
+    :param env: The training environment, if there is one already.
+    :raises UnsupportedError: If the buffer is one and the environment does not say what its goals are, or they are
+        those of other observations.
+    """
+    if env is not None and given is not None and issubclass(given, HindsightReplayBuffer):
+        check_size(_with_goals(kwargs, env)["goals"], env.observation_space)
+
+
+def _with_goals(kwargs: dict[str, Any], env: VecEnv | None) -> dict[str, Any]:
+    return kwargs if "goals" in kwargs else {**kwargs, "goals": goals_of(env)}
+
+
 def may_keep_infos(buffer: ReplayBuffer) -> bool:
     """
     :param buffer: A replay buffer.
     :return: Whether it stores infos of steps, as HER does where told to; of classes of others nothing is known.
     """
     own = (ReplayBuffer, DictReplayBuffer, NStepReplayBuffer, HerReplayBuffer, GeometricReplayBuffer)
-    others = (DictGeometricReplayBuffer, RecentReplayBuffer, DictRecentReplayBuffer)
+    others = (DictGeometricReplayBuffer, RecentReplayBuffer, DictRecentReplayBuffer, HindsightReplayBuffer)
     return type(buffer) not in (*own, *others) or getattr(buffer, "copy_info_dict", False)
 
 

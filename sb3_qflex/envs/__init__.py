@@ -11,6 +11,7 @@ from sb3_qflex.envs.catalogue import CATALOGUE, register_envs
 
 if TYPE_CHECKING:
     from sb3_qflex.envs.action_repeat import ActionRepeat, SuccessAtAnyStep
+    from sb3_qflex.envs.goals import DistanceGoals
     from sb3_qflex.envs.muscle_sensors import MuscleSensors
     from sb3_qflex.envs.planar_chain import PlanarChain
     from sb3_qflex.envs.planar_chain_vec import PlanarChainVecEnv
@@ -21,6 +22,7 @@ __all__ = [
     "CATALOGUE",
     "ActionRepeat",
     "AliveBonus",
+    "DistanceGoals",
     "MuscleSensors",
     "OverActuated",
     "PlanarChain",
@@ -35,6 +37,7 @@ __all__ = [
 _HOME = {
     "ActionRepeat": "sb3_qflex.envs.action_repeat",
     "AliveBonus": "sb3_qflex.envs.wrappers",
+    "DistanceGoals": "sb3_qflex.envs.goals",
     "MuscleSensors": "sb3_qflex.envs.muscle_sensors",
     "OverActuated": "sb3_qflex.envs.wrappers",
     "PlanarChain": "sb3_qflex.envs.planar_chain",

@@ -24,6 +24,9 @@ class ActionRepeat(gym.Wrapper, RecordConstructorArgs):
     :raises ValueError: If ``repeat`` is not a positive integer
     """
 
+    #: Rewards are sums over frames, and hindsight knows those of one step.
+    hindsight_goals = None
+
     def __init__(self, env: gym.Env, repeat: int) -> None:
         if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
             raise ValueError(f"repeat={repeat!r}: a positive integer is needed, the frames for which an action is held")

@@ -13,6 +13,7 @@ from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from sb3_qflex.envs.divergence import bad_states, end_monitored_episode, is_finite
+from sb3_qflex.envs.goals import DistanceGoals, myosuite_goals
 from sb3_qflex.envs.reset_options import checked_options
 from sb3_qflex.envs.wrappers import SigmoidExcitation
 
@@ -40,6 +41,11 @@ class MyoTask(gym.Wrapper, RecordConstructorArgs):
         self._body = body
         self._written = {name: getattr(body.model, name).copy() for name in written}
         self._last_observation: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+
+    @property
+    def hindsight_goals(self) -> DistanceGoals | None:
+        """What :class:`sb3_qflex.HindsightReplayBuffer` needs to know; None for a task without such goals."""
+        return myosuite_goals(self._body)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

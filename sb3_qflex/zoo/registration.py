@@ -19,7 +19,7 @@ from types import ModuleType
 
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from sb3_qflex.common import replay_recent
+import sb3_qflex
 from sb3_qflex.zoo.algorithms import ALGORITHMS, TUNING_OF_OTHERS, Tuning, ZooAlgorithm, import_named
 from sb3_qflex.zoo.entry_checks import checking
 from sb3_qflex.zoo.hyperparameters import with_our_files
@@ -38,6 +38,7 @@ REPLAY_BUFFERS = (
     "DictGeometricReplayBuffer",
     "RecentReplayBuffer",
     "DictRecentReplayBuffer",
+    "HindsightReplayBuffer",
 )
 
 
@@ -127,7 +128,7 @@ def _register_environments(import_envs: ModuleType) -> None:
 def _extend_experiments(exp_manager: ModuleType) -> None:
     # Entries name replay buffers, which RL Zoo evaluates among the names of this module.
     for name in REPLAY_BUFFERS:
-        setattr(exp_manager, name, getattr(replay_recent, name))
+        setattr(exp_manager, name, getattr(sb3_qflex, name))
     manager = exp_manager.ExperimentManager
     wrap_once(manager, "__init__", with_our_files)
     wrap_once(manager, "read_hyperparameters", checking)
