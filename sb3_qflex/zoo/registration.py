@@ -19,7 +19,13 @@ from types import ModuleType
 
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-import sb3_qflex
+from sb3_qflex.common.replay_hindsight import HindsightReplayBuffer
+from sb3_qflex.common.replay_recent import (
+    DictGeometricReplayBuffer,
+    DictRecentReplayBuffer,
+    GeometricReplayBuffer,
+    RecentReplayBuffer,
+)
 from sb3_qflex.zoo.algorithms import ALGORITHMS, TUNING_OF_OTHERS, Tuning, ZooAlgorithm, import_named
 from sb3_qflex.zoo.entry_checks import checking
 from sb3_qflex.zoo.hyperparameters import with_our_files
@@ -34,11 +40,11 @@ ENVIRONMENT_PACKAGES = {"sb3_qflex.envs": "register_envs", "myosuite": None}
 
 #: Replay buffers that an entry's ``replay_buffer_class`` can name beside RL Zoo's.
 REPLAY_BUFFERS = (
-    "GeometricReplayBuffer",
-    "DictGeometricReplayBuffer",
-    "RecentReplayBuffer",
-    "DictRecentReplayBuffer",
-    "HindsightReplayBuffer",
+    GeometricReplayBuffer,
+    DictGeometricReplayBuffer,
+    RecentReplayBuffer,
+    DictRecentReplayBuffer,
+    HindsightReplayBuffer,
 )
 
 
@@ -127,8 +133,8 @@ def _register_environments(import_envs: ModuleType) -> None:
 
 def _extend_experiments(exp_manager: ModuleType) -> None:
     # Entries name replay buffers, which RL Zoo evaluates among the names of this module.
-    for name in REPLAY_BUFFERS:
-        setattr(exp_manager, name, getattr(sb3_qflex, name))
+    for buffer_class in REPLAY_BUFFERS:
+        setattr(exp_manager, buffer_class.__name__, buffer_class)
     manager = exp_manager.ExperimentManager
     wrap_once(manager, "__init__", with_our_files)
     wrap_once(manager, "read_hyperparameters", checking)
