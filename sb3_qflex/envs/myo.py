@@ -44,8 +44,9 @@ class MyoTask(gym.Wrapper, RecordConstructorArgs):
 
     @property
     def hindsight_goals(self) -> DistanceGoals | None:
-        """What :class:`sb3_qflex.HindsightReplayBuffer` needs to know; None for a task without such goals."""
-        return myosuite_goals(self._body)
+        """Of the task itself or of MyoSuite's kinds, for :class:`sb3_qflex.HindsightReplayBuffer`; None for others."""
+        own: DistanceGoals | None = getattr(self._body, "hindsight_goals", None)
+        return own if own is not None else myosuite_goals(self._body)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from gymnasium import spaces
 
-from sb3_qflex.envs import CATALOGUE
+from sb3_qflex.envs import CATALOGUE, DistanceGoals
 from sb3_qflex.envs.synergies.groups import read_groups
 from sb3_qflex.zoo.hyperparameters import choose_file, entries, our_folder, zoo_folder
 from sb3_qflex.zoo.registration import register
@@ -55,6 +55,7 @@ class Body(gym.Env):
     data = SimpleNamespace(actuator_length=np.ones(3), actuator_force=np.zeros(3))
 
     observation_space = spaces.Box(-np.inf, np.inf, (5,), np.float32)
+    hindsight_goals = DistanceGoals(size=5, reached=slice(0, 1), error=slice(1, 2), near=(0.1,))
 
     def __init__(self, n_actuators: int = 3) -> None:
         self.action_space = spaces.Box(-1.0, 1.0, (n_actuators,), np.float32)
