@@ -25,6 +25,7 @@ class DistanceGoals:
     :param bonus: For each
     :param low: Lowest goal that the task asks for, as many numbers as a goal has; None: any
     :param high: Highest one
+    :raises ValueError: If an observation has not as many entries for the error as for what is reached
     """
 
     size: int
@@ -35,6 +36,14 @@ class DistanceGoals:
     bonus: float = 4.0
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        reached, error = (len(range(self.size)[part]) for part in (self.reached, self.error))
+        if reached != error or reached == 0:
+            raise ValueError(
+                f"{self.reached} and {self.error} are {reached} and {error} of the {self.size} entries of an "
+                "observation: what is reached and the error need the same number of them, at least 1"
+            )
 
     def achieved(self, observations: Array) -> Array:
         """

@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("myosuite")
 
+from sb3_qflex.envs import DistanceGoals
 from sb3_qflex.envs.myo import MyoTask
 
 
@@ -74,6 +75,14 @@ def test_other_tasks_have_none():
         assert MyoTask(gym.make(task)).hindsight_goals is None
     without = gym.make("myoFingerReachRandom-v0", obs_keys=["qpos", "qvel", "reach_err"])
     assert MyoTask(without).hindsight_goals is None
+
+
+@pytest.mark.parametrize(
+    ("reached", "error"), [(slice(0, 2), slice(2, 3)), (slice(0, 2), slice(4, 6)), (slice(0), slice(0))]
+)
+def test_goals_and_errors_are_as_many(reached, error):
+    with pytest.raises(ValueError, match="of the 5 entries"):
+        DistanceGoals(size=5, reached=reached, error=error, near=(0.1,))
 
 
 def test_goals_outside_of_what_the_object_task_asks_for_are_not_taken():
