@@ -152,11 +152,9 @@ def make_replay_buffer(
     check_buffer_memory(buffer_class, buffer_size, n_envs, observation_space, action_space, optimize_memory_usage)
     kwargs = dict(kwargs)
     if issubclass(buffer_class, HerReplayBuffer):
-        if env is None:
-            raise ValueError("A HerReplayBuffer needs the environment: pass env= to load(), or call set_env() first.")
-        kwargs["env"] = env
-    if issubclass(buffer_class, HindsightReplayBuffer):
-        kwargs = _with_goals(kwargs, env)
+        kwargs["env"] = _needed(env, buffer_class)
+    if issubclass(buffer_class, HindsightReplayBuffer) and "goals" not in kwargs:
+        kwargs["goals"] = goals_of(_needed(env, buffer_class))
     if issubclass(buffer_class, NStepReplayBuffer):
         kwargs = {"n_steps": n_steps, "gamma": gamma, **kwargs}
     return buffer_class(
@@ -181,11 +179,15 @@ def check_goals(given: type[ReplayBuffer] | None, kwargs: dict[str, Any], env: V
         those of other observations.
     """
     if env is not None and given is not None and issubclass(given, HindsightReplayBuffer):
-        check_size(_with_goals(kwargs, env)["goals"], env.observation_space)
+        check_size(kwargs["goals"] if "goals" in kwargs else goals_of(env), env.observation_space)
 
 
-def _with_goals(kwargs: dict[str, Any], env: VecEnv | None) -> dict[str, Any]:
-    return kwargs if "goals" in kwargs else {**kwargs, "goals": goals_of(env)}
+def _needed(env: VecEnv | None, buffer_class: type[ReplayBuffer]) -> VecEnv:
+    if env is None:
+        raise ValueError(
+            f"A {buffer_class.__name__} needs the environment: pass env= to load(), or call set_env() first."
+        )
+    return env
 
 
 def may_keep_infos(buffer: ReplayBuffer) -> bool:

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.buffers import NStepReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from sb3_qflex.common.replay_recent import OneStep
 from sb3_qflex.common.validation import UnsupportedError, check_count, check_number
 
 Array = NDArray[Any]
@@ -53,15 +53,12 @@ class Goals(Protocol):
         """
 
 
-def goals_of(env: VecEnv | None) -> Goals:
+def goals_of(env: VecEnv) -> Goals:
     """
     :param env: The training environment.
     :return: Its ``hindsight_goals``.
-    :raises ValueError: Without an environment.
     :raises UnsupportedError: If it has none.
     """
-    if env is None:
-        raise ValueError("A HindsightReplayBuffer needs the environment: pass env= to load(), or call set_env() first.")
     try:
         goals: Goals | None = env.get_attr("hindsight_goals", indices=[0])[0]
     except AttributeError:
@@ -88,7 +85,7 @@ def check_size(goals: Goals, observation_space: spaces.Space) -> None:
         )
 
 
-class HindsightReplayBuffer(NStepReplayBuffer):
+class HindsightReplayBuffer(OneStep):
     """
     Replay buffer that replaces the goals of a share of each batch by such as were reached later in the same episode,
     and the rewards by those for the new goals. For tasks whose flat observation contains the goal::
@@ -109,17 +106,9 @@ class HindsightReplayBuffer(NStepReplayBuffer):
     :raises ValueError: For arguments out of range, or goals of other observations.
     """
 
-    def __init__(
-        self,
-        *arguments: Any,
-        goals: Goals,
-        her_ratio: float = 0.5,
-        horizon: int = 100,
-        n_steps: int = 1,
-        **keywords: Any,
-    ):
+    def __init__(self, *arguments: Any, goals: Goals, her_ratio: float = 0.5, horizon: int = 100, **keywords: Any):
         self.check_arguments({"her_ratio": her_ratio, "horizon": horizon})
-        super().__init__(*arguments, n_steps=n_steps, **keywords)
+        super().__init__(*arguments, **keywords)
         check_size(goals, self.observation_space)
         self.goals = goals
         self.her_ratio = her_ratio

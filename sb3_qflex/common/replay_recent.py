@@ -116,14 +116,14 @@ def geometric_ages(quantiles: np.ndarray, n: int, recency: float) -> np.ndarray:
     return np.minimum((quantiles * n).astype(np.int64), n - 1)
 
 
-class _OneStep(NStepReplayBuffer):
+class OneStep(NStepReplayBuffer):
     """SB3's buffer of n-step returns, of one step unless told otherwise."""
 
     def __init__(self, *arguments: Any, n_steps: int = 1, **keywords: Any):
         super().__init__(*arguments, n_steps=n_steps, **keywords)
 
 
-class GeometricReplayBuffer(GeometricAges, _OneStep):
+class GeometricReplayBuffer(GeometricAges, OneStep):
     """
     Replay buffer in which new transitions are drawn more often, by a truncated geometric distribution in age.
 
@@ -149,7 +149,7 @@ class DictGeometricReplayBuffer(GeometricAges, DictReplayBuffer):
     """
 
 
-class RecentReplayBuffer(RecentAges, _OneStep):
+class RecentReplayBuffer(RecentAges, OneStep):
     """
     Replay buffer that draws a share of each batch from the latest transitions (FlowRL, arXiv 2506.12811).
 

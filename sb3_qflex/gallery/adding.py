@@ -26,8 +26,8 @@ from sb3_qflex.pretrained.index import HOME, MOST_BYTES, Collection, Entry, Play
 #: Wrappers of training that change neither what the policy sees nor what its actions do.
 TRAINING_ONLY = (
     "ActionRepeat",
-    "Monitor",
     "AliveBonus",
+    "Monitor",
     "MuscleSensors",
     "MyoTask",
     "SparseReward",
