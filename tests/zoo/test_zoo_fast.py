@@ -1,5 +1,6 @@
 """The files of the fast regime: learners for one core, whose policies are small enough to ship."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,25 @@ TRAINED = (
     "myoHandReachRandom-v0",
     "myoArmReachRandom-v0",
 )
+ALGORITHMS = sorted(path.stem for path in (our_folder() / "small").glob("*.yml"))
+ON_PPO = ("ppo", "dynsyn_ppo", "lattice_ppo", "lattice_ppo_lstm")
+#: What makes runs comparable.
+REGIME = {
+    "n_timesteps", "n_envs", "train_freq", "gradient_steps", "learning_starts", "batch_size", "buffer_size", "gamma",
+    "learning_rate", "n_steps",
+}  # fmt: skip
+#: Keys in which an algorithm's entries differ from those of QFlex, beside such as it does not have.
+OWN = {
+    "flowrl": {"policy_kwargs"},
+    "qsm": {"preset"},
+    "dacer": {"preset"},
+    **{f"dep_{base}": {"dep", "env_wrapper"} for base in ("sac", "crossq", "qflex")},
+    **{f"dynsyn_{base}": {"policy_kwargs"} for base in ("sac", "crossq", "qflex")},
+}
+WITHOUT_MUSCLES = ("H1Run-v0", "H1BalanceSimple-v0", "SMPLHumanoidJump-v0", "PlanarChain-v0")
+SENSORS = "sb3_qflex.envs.MuscleSensors"
+#: SB3's and sb3-contrib's own classes do not pass their environment to a buffer.
+WITHOUT_HINDSIGHT = ("sac", "tqc", "crossq")
 #: Bytes of a policy file, with matrices in half precision.
 LARGEST_POLICY = 2_000_000
 
@@ -64,6 +84,51 @@ def test_an_entry_trains_the_source_alone_on_the_task_with_its_success(task: str
     assert all("is_success" in info for info in infos)
 
 
+def entries_of(algo: str) -> dict[str, dict[str, Any]]:
+    return yaml.safe_load(our_file(algo, "fast").read_text())
+
+
+@pytest.mark.parametrize("algo", sorted({*ALGORITHMS} - {*ON_PPO}))
+def test_every_algorithm_has_the_regime_of_qflex(algo: str) -> None:
+    content, own = entries_of(algo), OWN.get(algo, set())
+    with_muscles = {env_id for env_id in ENTRIES if env_id not in WITHOUT_MUSCLES}
+    assert set(content) == (with_muscles if algo.startswith("dep_") else set(ENTRIES))
+    for env_id, entry in content.items():
+        expected = ENTRIES[env_id]
+        assert entry.keys() - expected.keys() <= own
+        assert expected.keys() - entry.keys() <= {"exploration", "policy_delay", "ent_coef", "replay_buffer_class"}
+        assert {key for key, value in entry.items() if value != expected.get(key)} <= own, env_id
+        assert entry.keys() >= REGIME
+        assert ("replay_buffer_class" in entry) == ("replay_buffer_class" in expected and algo not in WITHOUT_HINDSIGHT)
+
+
+@pytest.mark.parametrize("algo", ["dep_sac", "dep_crossq", "dep_qflex"])
+def test_dep_adds_the_sensors_of_muscles_to_the_wrappers(algo: str) -> None:
+    for env_id, entry in entries_of(algo).items():
+        wrappers = entry["env_wrapper"] if isinstance(entry["env_wrapper"], list) else [entry["env_wrapper"]]
+        assert [one for one in wrappers if one != SENSORS] == ENTRIES[env_id].get("env_wrapper", [])
+        assert SENSORS in wrappers
+
+
+@pytest.mark.parametrize("algo", ["dynsyn_sac", "dynsyn_crossq", "dynsyn_qflex", "dynsyn_ppo"])
+def test_groups_are_those_of_the_body(algo: str) -> None:
+    known = yaml.safe_load((our_folder() / "small/dynsyn_sac.yml").read_text())
+    for env_id, entry in entries_of(algo).items():
+        here, there = (re.findall(r"groups='(\w+)'", one["policy_kwargs"]) for one in (entry, known.get(env_id, entry)))
+        assert here == there, env_id
+        if env_id.startswith("myoHand"):
+            assert here == ["myoHand"], env_id
+
+
+@pytest.mark.parametrize("algo", ON_PPO)
+def test_ppo_has_the_same_environments_and_budgets(algo: str) -> None:
+    content = entries_of(algo)
+    assert list(content) == list(ENTRIES)
+    for env_id, entry in content.items():
+        for key in ("n_timesteps", "n_envs", "gamma", "env_wrapper", "normalize"):
+            assert entry.get(key) == ENTRIES[env_id].get(key), (env_id, key)
+
+
 def test_the_learning_rate_falls_to_zero_unless_an_entry_says_otherwise() -> None:
     assert ENTRIES["default"]["learning_rate"].startswith("lin_")
 
@@ -76,5 +141,5 @@ def test_the_settings_study_changes_one_thing_at_a_time() -> None:
     assert {len(contender.seeds) for contender in study.contenders} == {5}
     first, *others = study.contenders
     assert not first.hyperparameters
-    assert all(contender.hyperparameters for contender in others)
+    assert all(contender.hyperparameters or contender.algo != first.algo for contender in others)
     assert all(gym.spec(task.env) for task in study.tasks)
