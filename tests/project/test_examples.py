@@ -40,3 +40,13 @@ def test_resume_training_started_again(tmp_path, monkeypatch, capsys):
         runpy.run_path(str(EXAMPLES / "resume_training.py"), run_name="__main__")
     assert "going on from step 105" in capsys.readouterr().out
     assert QFlex.load("model", device="cpu").num_timesteps == 110
+
+
+@needs_myosuite
+@pytest.mark.filterwarnings("ignore")
+def test_pen_targets_tell_of_every_episode(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pen_targets", "--episodes", "3"])
+    runpy.run_path(str(EXAMPLES / "pen_targets.py"), run_name="__main__")
+    rows = [[float(cell) for cell in line.split("|")[1:]] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert sum(episodes for episodes, *_ in rows) == 3
+    assert all(0 <= share <= 1 for _, solved, dropped, _ in rows for share in (solved, dropped))
