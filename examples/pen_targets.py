@@ -2,6 +2,7 @@
 
 import argparse
 from itertools import pairwise
+from typing import Any
 
 import gymnasium as gym
 import myosuite  # noqa: F401 registers the task
@@ -16,7 +17,7 @@ EDGES = np.array([0, 30, 60, 90, 180])
 
 def angle(env: gym.Env) -> float:
     """Between the directions of pen and target, in degrees."""
-    body = env.unwrapped
+    body: Any = env.unwrapped
     parts = body.get_obs_dict(body._accessor)
     cosine = parts["obj_rot"] @ parts["obj_des_rot"]
     return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))

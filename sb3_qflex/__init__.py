@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sb3_qflex.analysis.callback import DiagnosticsCallback
     from sb3_qflex.checkpoint.callback import TrainingCheckpoint
     from sb3_qflex.checkpoint.errors import CheckpointError
+    from sb3_qflex.common.repeat_until import RepeatUntil
     from sb3_qflex.common.replay_hindsight import HindsightReplayBuffer
     from sb3_qflex.common.replay_recent import (
         DictGeometricReplayBuffer,
@@ -79,6 +80,7 @@ __all__ = [
     "QFlex",
     "QFlexPolicy",
     "RecentReplayBuffer",
+    "RepeatUntil",
     "TrainingCheckpoint",
     "__version__",
 ]
@@ -117,6 +119,7 @@ _HOME = {
     "QFlexPolicy": "sb3_qflex.qflex.policies",
     "QSM": "sb3_qflex.qsm.qsm",
     "RecentReplayBuffer": "sb3_qflex.common.replay_recent",
+    "RepeatUntil": "sb3_qflex.common.repeat_until",
     "SDAC": "sb3_qflex.sdac.sdac",
     "TrainingCheckpoint": "sb3_qflex.checkpoint.callback",
 }

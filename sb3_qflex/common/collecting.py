@@ -181,6 +181,11 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
         elif reset_num_timesteps:
             self._updates_from = 0 if trained else self.learning_starts
 
+    def forget_transitions(self) -> None:
+        """Empty the replay buffer. Updates go on when ``learning_starts`` new transitions are in it."""
+        self.replay_buffer.reset()
+        self._updates_from = self.num_timesteps + self.learning_starts
+
     def _move_updates(self, steps: int) -> None:
         """Let updates begin that much later, where they have to wait for ``learning_starts``."""
         if self._updates_from > 0:

@@ -28,10 +28,19 @@ class ActionRepeat(gym.Wrapper, RecordConstructorArgs):
     hindsight_goals = None
 
     def __init__(self, env: gym.Env, repeat: int) -> None:
-        if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
-            raise ValueError(f"repeat={repeat!r}: a positive integer is needed, the frames for which an action is held")
         RecordConstructorArgs.__init__(self, repeat=repeat)
         gym.Wrapper.__init__(self, env)
+        self.hold(repeat)
+
+    def hold(self, repeat: int) -> None:
+        """
+        Hold actions for so many frames from now on.
+
+        :param repeat: Frames of a decision, at least 1
+        :raises ValueError: If it is not a positive integer
+        """
+        if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
+            raise ValueError(f"repeat={repeat!r}: a positive integer is needed, the frames for which an action is held")
         self.repeat = repeat
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:

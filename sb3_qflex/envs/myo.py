@@ -23,7 +23,7 @@ class MyoTask(gym.Wrapper, RecordConstructorArgs):
     MyoSuite's task with the conventions of this package.
 
     ``info`` has the reward's terms, ``is_success`` (MyoSuite's ``solved``) and ``diverged``; MyoSuite's nested
-    copies of the observation are left out. When the simulation diverges the episode terminates with
+    copies of the observation are left out. When the simulation diverges the episode terminates, unsolved, with
     ``info["diverged"]`` True, the observation of the step before and reward 0; ``divergences`` counts this.
 
     The environments of a process share the compiled model. Where the task writes into it at each reset, as the
@@ -83,7 +83,7 @@ class MyoTask(gym.Wrapper, RecordConstructorArgs):
         observation, reward = np.asarray(observation, dtype=np.float32), float(reward)
         if any(bad_states(self._body.data).tolist()) or not (is_finite(observation) and isfinite(reward)):
             self.divergences += 1
-            info = {"is_success": False, "diverged": True, **end_monitored_episode(self.env)}
+            info = {"solved": False, "is_success": False, "diverged": True, **end_monitored_episode(self.env)}
             return self._last_observation, 0.0, True, False, info
         self._last_observation = observation
         for nested in ("obs_dict", "rwd_dict"):

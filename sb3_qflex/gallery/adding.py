@@ -34,7 +34,8 @@ TRAINING_ONLY = (
     "SuccessAtAnyStep",
     "WithoutModelSource",
 )
-_REPEAT = "ActionRepeat"
+_REPEAT, _REPEAT_UNTIL = "ActionRepeat", "RepeatUntil"
+_Listed = Sequence[tuple[str, dict[str, Any]]]
 #: What a study notes of a run, in the run's folder or one above.
 _MEASURED, _LEVELS = "measured.json", 4
 _NOT_YET = Played(0, 0, (0, 0, 0), 0, None, None, "", {})
@@ -120,7 +121,6 @@ def _entry(request: Request, trained: Trained) -> Entry:
         if trained.task.hyperparams.get(name):
             raise PretrainedError(f"{trained.label} was trained with {name}, which the plain loop of a task has not.")
     wrappers = _listed(trained.task.hyperparams.get("env_wrapper"))
-    repeat = next((options.get("repeat", 1) for name, options in wrappers if name.endswith(_REPEAT)), 1)
     kept = [{name: options} if options else name for name, options in wrappers if _last(name) not in TRAINING_ONLY]
     return Entry(
         id=request.id,
@@ -132,7 +132,7 @@ def _entry(request: Request, trained: Trained) -> Entry:
         policy_class=f"{type(policy).__module__}:{type(policy).__qualname__}",
         command=request.command or _command_of(arguments),
         seed=seed,
-        steps=trained.model.num_timesteps * repeat,
+        steps=_frames(trained.model.num_timesteps, wrappers, _listed(trained.task.hyperparams.get("callback"))),
         cpu_minutes=round(_cpu_minutes(request), 1),
         storage=request.storage,
         files={},
@@ -140,6 +140,13 @@ def _entry(request: Request, trained: Trained) -> Entry:
         report=request.report,
         camera=request.camera,
     )
+
+
+def _frames(steps: int, wrappers: _Listed, callbacks: _Listed) -> int:
+    """Steps of the task that the steps of a model stand for."""
+    repeat = next((options.get("repeat", 1) for name, options in wrappers if _last(name) == _REPEAT), 1)
+    until = next((options["steps"] for name, options in callbacks if _last(name) == _REPEAT_UNTIL), steps)
+    return steps + min(steps, until) * (repeat - 1)
 
 
 def _listed(given: Any) -> list[tuple[str, dict[str, Any]]]:

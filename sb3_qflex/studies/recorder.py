@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from sb3_qflex.common.callbacks import all_callbacks
 from sb3_qflex.speed.loop_timer import METHODS, PARTS, Stopwatch
 from sb3_qflex.studies.run_folder import write_json
 
@@ -148,8 +149,3 @@ def _methods(model: Any) -> list[tuple[str, Any, str]]:
     if isinstance(model, OffPolicyAlgorithm):
         return [(part, type(model), method) for part, method in METHODS.items()]
     return []
-
-
-def all_callbacks(callback: BaseCallback) -> list[BaseCallback]:
-    """The callbacks in what ``learn`` was given, as its locals have it."""
-    return callback.callbacks if isinstance(callback, CallbackList) else [callback]

@@ -1,0 +1,67 @@
+"""A training that ends its action repeat: what changes at that step, and what a resumed one finds."""
+
+import numpy as np
+import pytest
+from stable_baselines3 import SAC
+from stable_baselines3.common.callbacks import CallbackList, EvalCallback
+from stable_baselines3.common.env_util import make_vec_env
+
+from sb3_qflex import QFlex, RepeatUntil
+from sb3_qflex.envs import ActionRepeat
+
+ENV = "Pendulum-v1"
+
+
+def environments(repeat=2, n_envs=2):
+    return make_vec_env(ENV, n_envs=n_envs, seed=0, wrapper_class=ActionRepeat, wrapper_kwargs={"repeat": repeat})
+
+
+def model(env, **changes):
+    arguments = {"learning_starts": 8, "batch_size": 4, "gamma": 0.81, "n_steps": 3, "gradient_steps": 4}
+    small = {"policy_kwargs": {"net_arch": [8]}, "buffer_size": 200, "exploration": "source", "seed": 0}
+    return QFlex("MlpPolicy", env, **{**arguments, **small, **changes}, device="cpu")
+
+
+def test_from_that_step_on_actions_last_one_step() -> None:
+    env, evaluation = environments(), environments(n_envs=1)
+    learner = model(env)
+    callback = CallbackList([RepeatUntil(20), EvalCallback(evaluation, eval_freq=1000)])
+    learner.learn(20, callback=callback)
+    assert env.get_attr("repeat") == [2, 2] and learner.gamma == 0.81
+    learner.learn(20, callback=callback, reset_num_timesteps=False)
+    assert env.get_attr("repeat") == [1, 1] and evaluation.get_attr("repeat") == [1]
+
+
+@pytest.mark.parametrize(("gradient_steps", "after"), [(4, 2), (1, 1), (3, 1)])
+def test_discount_updates_and_buffer_are_those_of_single_steps(gradient_steps, after) -> None:
+    env = environments()
+    learner = model(env, gradient_steps=gradient_steps)
+    learner.learn(40, callback=RepeatUntil(20))
+    assert learner.gamma == pytest.approx(0.9) and learner.replay_buffer.gamma == pytest.approx(0.9)
+    assert learner.gradient_steps == after
+    # 20 steps of two environments since; the first 8 are collected without an update.
+    assert learner.replay_buffer.size() == 10
+    assert learner._n_updates == gradient_steps * (20 - 8) // 2 + after * (20 - 8) // 2
+    # A step of Pendulum costs at most some 16.3, two of them are stored no more.
+    assert np.abs(learner.replay_buffer.rewards[:10]).max() < 16.4
+
+
+def test_what_goes_on_after_that_step_holds_for_one_step_alone() -> None:
+    learner = model(environments())
+    learner.learn(40, callback=RepeatUntil(20))
+    gamma, gradient_steps, stored = learner.gamma, learner.gradient_steps, learner.replay_buffer.size()
+    learner.set_env(environments())
+    learner.learn(20, callback=RepeatUntil(20), reset_num_timesteps=False)
+    assert learner.get_env().get_attr("repeat") == [1, 1]
+    assert (learner.gamma, learner.gradient_steps) == (gamma, gradient_steps)
+    assert learner.replay_buffer.size() == stored + 10
+
+
+def test_what_does_not_fit_is_refused_before_training() -> None:
+    with pytest.raises(ValueError, match="steps"):
+        RepeatUntil(0)
+    plain = make_vec_env(ENV)
+    with pytest.raises(ValueError, match=r"ActionRepeat\(env, repeat\)"):
+        model(plain).learn(10, callback=RepeatUntil(5))
+    with pytest.raises(ValueError, match="does not fit SAC"):
+        SAC("MlpPolicy", environments(), buffer_size=100).learn(10, callback=RepeatUntil(5))
