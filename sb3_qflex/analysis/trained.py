@@ -19,6 +19,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
+from sb3_qflex.analysis.listed import wrappers_at_the_end
 from sb3_qflex.qflex.policies import QFlexPolicy
 from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.zoo.registration import register
@@ -59,8 +60,8 @@ class Task:
         from rl_zoo3.utils import create_test_env
 
         hyperparams = deepcopy(self.hyperparams)
-        own = hyperparams.get("env_wrapper") or []
-        hyperparams["env_wrapper"] = [*(own if isinstance(own, list) else [own]), *wrappers] or None
+        own = wrappers_at_the_end(hyperparams.get("env_wrapper"), hyperparams.get("callback"))
+        hyperparams["env_wrapper"] = [*own, *wrappers] or None
         env = create_test_env(
             self.env_id,
             n_envs=n_envs,

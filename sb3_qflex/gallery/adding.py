@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_qflex.algorithm import Algorithm
 from sb3_qflex.analysis.evaluation import EPISODES, SEED
+from sb3_qflex.analysis.listed import REPEAT, REPEAT_UNTIL, Listed, last_part, listed
 from sb3_qflex.analysis.pretrained import Pretrained, as_played, load_pretrained, packages_of, play
 from sb3_qflex.analysis.trained import Trained, load, run_arguments
 from sb3_qflex.common.validation import UnsupportedError
@@ -34,8 +34,6 @@ TRAINING_ONLY = (
     "SuccessAtAnyStep",
     "WithoutModelSource",
 )
-_REPEAT, _REPEAT_UNTIL = "ActionRepeat", "RepeatUntil"
-_Listed = Sequence[tuple[str, dict[str, Any]]]
 #: What a study notes of a run, in the run's folder or one above.
 _MEASURED, _LEVELS = "measured.json", 4
 _NOT_YET = Played(0, 0, (0, 0, 0), 0, None, None, "", {})
@@ -120,8 +118,8 @@ def _entry(request: Request, trained: Trained) -> Entry:
     for name in ("frame_stack", "vec_env_wrapper"):
         if trained.task.hyperparams.get(name):
             raise PretrainedError(f"{trained.label} was trained with {name}, which the plain loop of a task has not.")
-    wrappers = _listed(trained.task.hyperparams.get("env_wrapper"))
-    kept = [{name: options} if options else name for name, options in wrappers if _last(name) not in TRAINING_ONLY]
+    wrappers = listed(trained.task.hyperparams.get("env_wrapper"))
+    kept = [{name: options} if options else name for name, options in wrappers if last_part(name) not in TRAINING_ONLY]
     return Entry(
         id=request.id,
         environment=trained.task.env_id,
@@ -132,7 +130,7 @@ def _entry(request: Request, trained: Trained) -> Entry:
         policy_class=f"{type(policy).__module__}:{type(policy).__qualname__}",
         command=request.command or _command_of(arguments),
         seed=seed,
-        steps=_frames(trained.model.num_timesteps, wrappers, _listed(trained.task.hyperparams.get("callback"))),
+        steps=_frames(trained.model.num_timesteps, wrappers, listed(trained.task.hyperparams.get("callback"))),
         cpu_minutes=round(_cpu_minutes(request), 1),
         storage=request.storage,
         files={},
@@ -142,23 +140,11 @@ def _entry(request: Request, trained: Trained) -> Entry:
     )
 
 
-def _frames(steps: int, wrappers: _Listed, callbacks: _Listed) -> int:
+def _frames(steps: int, wrappers: Listed, callbacks: Listed) -> int:
     """Steps of the task that the steps of a model stand for."""
-    repeat = next((options.get("repeat", 1) for name, options in wrappers if _last(name) == _REPEAT), 1)
-    until = next((options["steps"] for name, options in callbacks if _last(name) == _REPEAT_UNTIL), steps)
+    repeat = next((options.get("repeat", 1) for name, options in wrappers if last_part(name) == REPEAT), 1)
+    until = next((options["steps"] for name, options in callbacks if last_part(name) == REPEAT_UNTIL), steps)
     return steps + min(steps, until) * (repeat - 1)
-
-
-def _listed(given: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Names and arguments of RL Zoo's ``env_wrapper``: a name, a dict of one name, or a list of these."""
-    wrappers = given if isinstance(given, Sequence) and not isinstance(given, str) else [given] if given else []
-    return [
-        (one, {}) if isinstance(one, str) else (next(iter(one)), dict(next(iter(one.values())))) for one in wrappers
-    ]
-
-
-def _last(name: str) -> str:
-    return name.rpartition(".")[2]
 
 
 def _command_of(arguments: dict[str, Any] | None) -> str:

@@ -82,6 +82,9 @@ def test_wrappers_of_training_go_and_action_maps_stay(run: Path) -> None:
     entry = adding._entry(request, trained)
     assert entry.wrappers == [{"sb3_qflex.envs.OverActuated": {"copies": 2}}]
     assert entry.steps == 200
+    # The repeat ended after 30 steps: those were of two each.
+    trained.task.hyperparams["callback"] = [{"sb3_qflex.RepeatUntil": {"steps": 30}}]
+    assert adding._entry(request, trained).steps == 30 * 2 + 70
     env = playing.task_of(entry).make()
     assert env.action_space.shape == (2 * ENV_KWARGS["n_links"],)
 
