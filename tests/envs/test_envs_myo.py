@@ -107,7 +107,10 @@ def test_divergence_is_an_episode_for_a_monitor_beneath(tmp_path, monkeypatch):
     env.reset(seed=0)
     rewards = [env.step(action)[1] for _ in range(3)]
     env.unwrapped.data.qvel[-1] = np.nan
-    assert env.step(action)[4]["episode"]["r"] == pytest.approx(sum(rewards), abs=1e-5)
+    info = env.step(action)[4]
+    assert info["episode"]["r"] == pytest.approx(sum(rewards), abs=1e-5)
+    # What evaluations count is there as in any other step.
+    assert (info["solved"], info["is_success"], info["diverged"]) == (False, False, True)
     env.reset(seed=0)
     ended = False
     while not ended:
