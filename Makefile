@@ -67,7 +67,7 @@ train: install
 	OMP_NUM_THREADS=1 $(BIN)/rl_zoo3 train --algo qflex --env $(ENV) -n $(STEPS) --seed $(SEED) -f $(LOGS) -P \
 		-conf hyperparams/fast/qflex.yml --num-threads 1 --eval-freq $$(( $(STEPS) / 10 )) --eval-episodes 20 \
 		--log-interval 200
-	$(BIN)/rl_zoo3 enjoy --algo qflex --env $(ENV) -f $(LOGS) --no-render -n 2000 --seed $(SEED)
+	$(BIN)/sb3-qflex evaluate "$$(ls -td $(LOGS)/qflex/$(ENV)_* | head -n 1)"
 	$(BIN)/sb3-qflex curve "$$(ls -td $(LOGS)/qflex/$(ENV)_* | head -n 1)"
 
 compare: install
