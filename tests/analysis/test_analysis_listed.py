@@ -20,7 +20,7 @@ UNTIL = {"sb3_qflex.RepeatUntil": {"steps": 10}}
         ([SuccessAtAnyStep, HELD, "a.B"], [UNTIL], [SuccessAtAnyStep, "a.B"]),
         ([HELD], [object(), "sb3_qflex.RepeatUntil"], []),
     ],
-    ids=str,
+    ids=["nothing", "held", "another callback", "one name", "ended", "objects"],
 )
 def test_a_repeat_that_was_ended_is_no_part_of_it(wrappers, callbacks, expected) -> None:
     assert wrappers_at_the_end(wrappers, callbacks) == expected
