@@ -50,7 +50,8 @@ class RepeatUntil(BaseCallback):
         if self._repeat > 1 and self.model.num_timesteps >= self.steps:
             assert isinstance(self.model, CollectingAlgorithm)
             self.model.gamma **= 1 / self._repeat
-            self.model.gradient_steps = max(1, self.model.gradient_steps // self._repeat)
+            if self.model.gradient_steps > 0:  # -1 follows the steps by itself
+                self.model.gradient_steps = max(1, self.model.gradient_steps // self._repeat)
             self.model.forget_transitions()
             self._hold_for_one()
 

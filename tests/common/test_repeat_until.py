@@ -46,6 +46,13 @@ def test_discount_updates_and_buffer_are_those_of_single_steps(gradient_steps, a
     assert np.abs(learner.replay_buffer.rewards[:10]).max() < 16.4
 
 
+@pytest.mark.parametrize("gradient_steps", [-1, 0])
+def test_updates_that_follow_the_steps_or_are_none_stay_so(gradient_steps) -> None:
+    learner = model(environments(), gradient_steps=gradient_steps)
+    learner.learn(40, callback=RepeatUntil(20))
+    assert learner.gamma == pytest.approx(0.9) and learner.gradient_steps == gradient_steps
+
+
 def test_what_goes_on_after_that_step_holds_for_one_step_alone() -> None:
     learner = model(environments())
     learner.learn(40, callback=RepeatUntil(20))
