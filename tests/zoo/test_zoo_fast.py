@@ -29,6 +29,8 @@ TRAINED = (
     "myoHandObjHoldRandom-v0",
     "myoTorsoPoseFixed-v0",
     "myoLegStandRandom-v0",
+    "myoHandReorient8-v0",
+    "myoHandReorient100-v0",
     "myoHandReachRandom-v0",
     "myoArmReachRandom-v0",
 )
@@ -51,7 +53,6 @@ WITHOUT_MUSCLES = ("H1Run-v0", "H1BalanceSimple-v0", "SMPLHumanoidJump-v0", "Pla
 SENSORS = "sb3_qflex.envs.MuscleSensors"
 #: SB3's and sb3-contrib's own classes pass no environment to a buffer, and do not fit RepeatUntil.
 NOT_OURS = ("sac", "tqc", "crossq")
-PEN = "myoHandPenTwirlRandom-v0"
 #: Bytes of a policy file, with matrices in half precision.
 LARGEST_POLICY = 2_000_000
 
@@ -90,8 +91,8 @@ def entries_of(algo: str) -> dict[str, dict[str, Any]]:
 
 
 def expected_of(algo: str, env_id: str) -> dict[str, Any]:
-    """QFlex's entry; for the pen, without held actions where the algorithm cannot end them."""
-    plain = env_id == PEN and algo in (*NOT_OURS, *ON_PPO)
+    """QFlex's entry, or one without held actions where the algorithm cannot end them."""
+    plain = "callback" in ENTRIES[env_id] and algo in (*NOT_OURS, *ON_PPO)
     return ENTRIES["myoLegWalk-v0" if plain else env_id]
 
 
