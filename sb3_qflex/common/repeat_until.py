@@ -5,7 +5,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_qflex.common.callbacks import all_callbacks
 from sb3_qflex.common.collecting import CollectingAlgorithm
-from sb3_qflex.common.validation import UnsupportedError, check_count
+from sb3_qflex.common.validation import UnsupportedError, check_number
 
 
 class RepeatUntil(BaseCallback):
@@ -13,23 +13,25 @@ class RepeatUntil(BaseCallback):
     Ends the action repeat of a training, so that the policy learns to act at every step of the task.
 
     Held actions move further, and find what single ones do not; a policy that learned with them and is asked at every
-    step is another one. From ``steps`` on :class:`sb3_qflex.envs.ActionRepeat` holds each action for one step, in the
-    environments of training and of evaluation. The discount is then that of a step (gamma to the power of 1/repeat), an
-    update comes as often as before in steps of the task, and the replay buffer, whose rewards are sums, is emptied:
-    updates go on when ``learning_starts`` new transitions are in it, collected by the policy as it is. In the RL Zoo::
+    step is another one. After ``fraction`` of the training, in steps of the model as schedules of a learning rate count
+    them, :class:`sb3_qflex.envs.ActionRepeat` holds each action for one step, in the environments of training and of
+    evaluation. The discount is then that of a step (gamma to the power of 1/repeat), an update comes as often as before
+    in steps of the task, and the replay buffer, whose rewards are sums, is emptied: updates go on when
+    ``learning_starts`` new transitions are in it, collected by the policy as it is. In the RL Zoo::
 
         env_wrapper: [{sb3_qflex.envs.ActionRepeat: {repeat: 2}}]
-        callback: [{sb3_qflex.RepeatUntil: {steps: 75_000}}]
+        callback: [{sb3_qflex.RepeatUntil: {fraction: 0.5}}]
 
-    :param steps: Steps of the model, at least 1; until then each stands for ``repeat`` steps of the task
-    :raises ValueError: If ``steps`` is not a positive integer
+    :param fraction: Share of the training's steps, in (0, 1]; until then each stands for ``repeat`` steps of the task
+    :raises ValueError: If ``fraction`` is not such a number
     """
 
-    def __init__(self, steps: int) -> None:
-        check_count("steps", steps)
+    def __init__(self, fraction: float) -> None:
+        check_number("fraction", fraction, maximum=1.0, above=True)
         super().__init__()
-        self.steps = steps
+        self.fraction = fraction
         self._repeat = 1
+        self._steps = 0.0
 
     def _on_training_start(self) -> None:
         if not isinstance(self.model, CollectingAlgorithm):
@@ -42,12 +44,13 @@ class RepeatUntil(BaseCallback):
             raise UnsupportedError(
                 "RepeatUntil needs environments in sb3_qflex.envs.ActionRepeat(env, repeat), and these are not."
             ) from error
-        if self.model.num_timesteps >= self.steps:
+        self._steps = self.fraction * self.locals["total_timesteps"]
+        if self.model.num_timesteps >= self._steps:
             # It goes on from a checkpoint: model and buffer are those of single steps already.
             self._hold_for_one()
 
     def _on_rollout_start(self) -> None:
-        if self._repeat > 1 and self.model.num_timesteps >= self.steps:
+        if self._repeat > 1 and self.model.num_timesteps >= self._steps:
             assert isinstance(self.model, CollectingAlgorithm)
             self.model.gamma **= 1 / self._repeat
             if self.model.gradient_steps > 0:  # -1 follows the steps by itself

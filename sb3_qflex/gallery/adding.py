@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_qflex.algorithm import Algorithm
@@ -130,7 +131,7 @@ def _entry(request: Request, trained: Trained) -> Entry:
         policy_class=f"{type(policy).__module__}:{type(policy).__qualname__}",
         command=request.command or _command_of(arguments),
         seed=seed,
-        steps=_frames(trained.model.num_timesteps, wrappers, listed(trained.task.hyperparams.get("callback"))),
+        steps=_frames(trained.model, wrappers, listed(trained.task.hyperparams.get("callback"))),
         cpu_minutes=round(_cpu_minutes(request), 1),
         storage=request.storage,
         files={},
@@ -140,11 +141,12 @@ def _entry(request: Request, trained: Trained) -> Entry:
     )
 
 
-def _frames(steps: int, wrappers: Listed, callbacks: Listed) -> int:
+def _frames(model: BaseAlgorithm, wrappers: Listed, callbacks: Listed) -> int:
     """Steps of the task that the steps of a model stand for."""
     repeat = next((options.get("repeat", 1) for name, options in wrappers if last_part(name) == REPEAT), 1)
-    until = next((options["steps"] for name, options in callbacks if last_part(name) == REPEAT_UNTIL), steps)
-    return steps + min(steps, until) * (repeat - 1)
+    held = next((options["fraction"] for name, options in callbacks if last_part(name) == REPEAT_UNTIL), 1.0)
+    steps = model.num_timesteps
+    return steps + min(steps, round(held * model._total_timesteps)) * (repeat - 1)
 
 
 def _command_of(arguments: dict[str, Any] | None) -> str:

@@ -7,7 +7,7 @@ from sb3_qflex.analysis.trained import Task
 from sb3_qflex.envs import SuccessAtAnyStep
 
 HELD = {"sb3_qflex.envs.ActionRepeat": {"repeat": 2}}
-UNTIL = {"sb3_qflex.RepeatUntil": {"steps": 10}}
+UNTIL = {"sb3_qflex.RepeatUntil": {"fraction": 0.5}}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from stable_baselines3 import SAC
-from stable_baselines3.common.callbacks import CallbackList, EvalCallback
+from stable_baselines3.common.callbacks import CallbackList, ConvertCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_qflex import QFlex, RepeatUntil
@@ -24,19 +24,29 @@ def model(env, **changes):
 
 def test_from_that_step_on_actions_last_one_step() -> None:
     env, evaluation = environments(), environments(n_envs=1)
+    repeats = []
+    observer = ConvertCallback(lambda *_: repeats.append(env.get_attr("repeat")) or True)
+    model(env).learn(40, callback=CallbackList([RepeatUntil(0.5), EvalCallback(evaluation, eval_freq=1000), observer]))
+    assert repeats == [[2, 2]] * 10 + [[1, 1]] * 10
+    assert evaluation.get_attr("repeat") == [1]
+
+
+def test_the_fraction_is_of_all_steps_of_a_training_that_goes_on() -> None:
+    env = environments()
     learner = model(env)
-    callback = CallbackList([RepeatUntil(20), EvalCallback(evaluation, eval_freq=1000)])
-    learner.learn(20, callback=callback)
+    learner.learn(20, callback=RepeatUntil(1.0))
     assert env.get_attr("repeat") == [2, 2] and learner.gamma == 0.81
-    learner.learn(20, callback=callback, reset_num_timesteps=False)
-    assert env.get_attr("repeat") == [1, 1] and evaluation.get_attr("repeat") == [1]
+    learner.learn(20, callback=RepeatUntil(0.75), reset_num_timesteps=False)
+    assert env.get_attr("repeat") == [1, 1]
+    # The last 10 of 40 steps.
+    assert learner.replay_buffer.size() == 5
 
 
 @pytest.mark.parametrize(("gradient_steps", "after"), [(4, 2), (1, 1), (3, 1)])
 def test_discount_updates_and_buffer_are_those_of_single_steps(gradient_steps, after) -> None:
     env = environments()
     learner = model(env, gradient_steps=gradient_steps)
-    learner.learn(40, callback=RepeatUntil(20))
+    learner.learn(40, callback=RepeatUntil(0.5))
     assert learner.gamma == pytest.approx(0.9) and learner.replay_buffer.gamma == pytest.approx(0.9)
     assert learner.gradient_steps == after
     # 20 steps of two environments since; the first 8 are collected without an update.
@@ -49,26 +59,27 @@ def test_discount_updates_and_buffer_are_those_of_single_steps(gradient_steps, a
 @pytest.mark.parametrize("gradient_steps", [-1, 0])
 def test_updates_that_follow_the_steps_or_are_none_stay_so(gradient_steps) -> None:
     learner = model(environments(), gradient_steps=gradient_steps)
-    learner.learn(40, callback=RepeatUntil(20))
+    learner.learn(40, callback=RepeatUntil(0.5))
     assert learner.gamma == pytest.approx(0.9) and learner.gradient_steps == gradient_steps
 
 
 def test_what_goes_on_after_that_step_holds_for_one_step_alone() -> None:
     learner = model(environments())
-    learner.learn(40, callback=RepeatUntil(20))
+    learner.learn(40, callback=RepeatUntil(0.5))
     gamma, gradient_steps, stored = learner.gamma, learner.gradient_steps, learner.replay_buffer.size()
     learner.set_env(environments())
-    learner.learn(20, callback=RepeatUntil(20), reset_num_timesteps=False)
+    learner.learn(20, callback=RepeatUntil(0.5), reset_num_timesteps=False)
     assert learner.get_env().get_attr("repeat") == [1, 1]
     assert (learner.gamma, learner.gradient_steps) == (gamma, gradient_steps)
     assert learner.replay_buffer.size() == stored + 10
 
 
 def test_what_does_not_fit_is_refused_before_training() -> None:
-    with pytest.raises(ValueError, match="steps"):
-        RepeatUntil(0)
+    for fraction in (0, -0.5, 1.5, True, "half", float("nan")):
+        with pytest.raises(ValueError, match=r"fraction must be a number in \(0, 1\]"):
+            RepeatUntil(fraction)
     plain = make_vec_env(ENV)
     with pytest.raises(ValueError, match=r"ActionRepeat\(env, repeat\)"):
-        model(plain).learn(10, callback=RepeatUntil(5))
+        model(plain).learn(10, callback=RepeatUntil(0.5))
     with pytest.raises(ValueError, match="does not fit SAC"):
-        SAC("MlpPolicy", environments(), buffer_size=100).learn(10, callback=RepeatUntil(5))
+        SAC("MlpPolicy", environments(), buffer_size=100).learn(10, callback=RepeatUntil(0.5))
