@@ -44,6 +44,8 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
     at_learning_start: Callable[[], None] | None = None
     # Which checkpoint the model comes from or has last left, see TrainingCheckpoint.
     checkpoint_lineage: Any = None
+    # Whether RepeatUntil has ended the action repeat: discount, updates and buffer are those of single steps.
+    repeat_ended: bool = False
     # What is done about bad numbers of the environment: "raise", "truncate" or "off".
     bad_states: str
     _bad_state_guard: BadStateGuard | None = None

@@ -17,7 +17,8 @@ class RepeatUntil(BaseCallback):
     them, :class:`sb3_qflex.envs.ActionRepeat` holds each action for one step, in the environments of training and of
     evaluation. The discount is then that of a step (gamma to the power of 1/repeat), an update comes as often as before
     in steps of the task, and the replay buffer, whose rewards are sums, is emptied: updates go on when
-    ``learning_starts`` new transitions are in it, collected by the policy as it is. In the RL Zoo::
+    ``learning_starts`` new transitions are in it, collected by the policy as it is. A model that came so far, saved and
+    loaded or not, keeps to single steps however long its training goes on. In the RL Zoo::
 
         env_wrapper: [{sb3_qflex.envs.ActionRepeat: {repeat: 2}}]
         callback: [{sb3_qflex.RepeatUntil: {fraction: 0.5}}]
@@ -45,8 +46,7 @@ class RepeatUntil(BaseCallback):
                 "RepeatUntil needs environments in sb3_qflex.envs.ActionRepeat(env, repeat), and these are not."
             ) from error
         self._steps = self.fraction * self.locals["total_timesteps"]
-        if self.model.num_timesteps >= self._steps:
-            # It goes on from a checkpoint: model and buffer are those of single steps already.
+        if self.model.repeat_ended:
             self._hold_for_one()
 
     def _on_rollout_start(self) -> None:
@@ -56,6 +56,7 @@ class RepeatUntil(BaseCallback):
             if self.model.gradient_steps > 0:  # -1 follows the steps by itself
                 self.model.gradient_steps = max(1, self.model.gradient_steps // self._repeat)
             self.model.forget_transitions()
+            self.model.repeat_ended = True
             self._hold_for_one()
 
     def _on_step(self) -> bool:

@@ -74,6 +74,30 @@ def test_what_goes_on_after_that_step_holds_for_one_step_alone() -> None:
     assert learner.replay_buffer.size() == stored + 10
 
 
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_longer_training_does_not_hold_actions_again(loaded, tmp_path) -> None:
+    learner = model(environments())
+    learner.learn(40, callback=RepeatUntil(0.5))
+    if loaded:
+        learner.save(tmp_path / "model")
+        learner = QFlex.load(tmp_path / "model", device="cpu")
+    learner.set_env(environments())
+    # 40 of 140 steps are less than half, and the model is one of single steps.
+    learner.learn(100, callback=RepeatUntil(0.5), reset_num_timesteps=False)
+    assert learner.get_env().get_attr("repeat") == [1, 1]
+    assert learner.gamma == pytest.approx(0.9) and learner.gradient_steps == 2
+
+
+def test_a_training_of_held_actions_alone_goes_on_with_single_ones() -> None:
+    learner = model(environments())
+    learner.learn(40)
+    learner.learn(20, callback=RepeatUntil(0.5), reset_num_timesteps=False)
+    assert learner.get_env().get_attr("repeat") == [1, 1]
+    assert learner.gamma == pytest.approx(0.9) and learner.gradient_steps == 2
+    # What was held is forgotten.
+    assert learner.replay_buffer.size() == 10
+
+
 def test_what_does_not_fit_is_refused_before_training() -> None:
     for fraction in (0, -0.5, 1.5, True, "half", float("nan")):
         with pytest.raises(ValueError, match=r"fraction must be a number in \(0, 1\]"):
