@@ -1,9 +1,13 @@
 """Trained models with the environment they were trained on: a run folder of RL Zoo, a model in one, or a zip alone."""
 
 import importlib
+import json
 import os
 import re
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from inspect import signature
@@ -19,7 +23,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from sb3_qflex.analysis.listed import wrappers_at_the_end
+from sb3_qflex.analysis.listed import without_repeat
 from sb3_qflex.qflex.policies import QFlexPolicy
 from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.zoo.registration import register
@@ -41,6 +45,7 @@ class Task:
     :param hyperparams: of the run, as RL Zoo saved them; empty for a model outside of a run folder
     :param stats_folder: RL Zoo's folder with ``config.yml`` and ``vecnormalize.pkl``; None outside of a run folder
     :param checkpoint_stats: statistics of VecNormalize that were saved with a checkpoint
+    :param repeat_ended: whether the model came past the end of its action repeat, so that it acts at every step
     """
 
     env_id: str
@@ -48,6 +53,7 @@ class Task:
     hyperparams: dict[str, Any] = field(default_factory=dict)
     stats_folder: Path | None = None
     checkpoint_stats: Path | None = None
+    repeat_ended: bool = False
 
     def make(self, n_envs: int = 1, seed: int = 0, wrappers: Sequence[Wrapper] = ()) -> VecEnv:
         """
@@ -60,7 +66,8 @@ class Task:
         from rl_zoo3.utils import create_test_env
 
         hyperparams = deepcopy(self.hyperparams)
-        own = wrappers_at_the_end(hyperparams.get("env_wrapper"), hyperparams.get("callback"))
+        own = hyperparams.get("env_wrapper") or []
+        own = without_repeat(own) if self.repeat_ended else own if isinstance(own, list) else [own]
         hyperparams["env_wrapper"] = [*own, *wrappers] or None
         env = create_test_env(
             self.env_id,
@@ -157,7 +164,9 @@ def load(
     statistics = zip_path.with_name(zip_path.name.replace("model_", "model_vecnormalize_")).with_suffix(".pkl")
     if statistics.is_file():
         task = replace(task, checkpoint_stats=statistics)
-    task = replace(task, env_kwargs={**task.env_kwargs, **(env_kwargs or {})})
+    task = replace(
+        task, env_kwargs={**task.env_kwargs, **(env_kwargs or {})}, repeat_ended=_has_ended_its_repeat(zip_path)
+    )
     model = _load_model(zip_path, algo, task)
     names = [folder.resolve().name] if arguments else []
     names += [] if path.is_dir() else [path.stem]
@@ -245,6 +254,14 @@ def _task_of_run(folder: Path, arguments: dict[str, Any]) -> Task:
     hyperparams, _ = get_saved_hyperparams(os.fspath(stats_folder), norm_reward=False, test_mode=True)
     env_kwargs = {**(hyperparams.pop("env_kwargs", None) or {}), **(arguments.get("env_kwargs") or {})}
     return Task(str(arguments["env"]), env_kwargs, dict(hyperparams), stats_folder)
+
+
+def _has_ended_its_repeat(path: Path) -> bool:
+    """Whether :class:`sb3_qflex.RepeatUntil` did so before the model was saved: a checkpoint may be from before."""
+    # What is wrong with a damaged file is said when it is loaded.
+    with suppress(zipfile.BadZipFile, zlib.error, KeyError, ValueError), zipfile.ZipFile(path) as file:
+        return json.loads(file.read("data")).get("repeat_ended_at") is not None
+    return False
 
 
 def _load_model(path: Path, algo: str | None, task: Task) -> BaseAlgorithm:

@@ -44,8 +44,9 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
     at_learning_start: Callable[[], None] | None = None
     # Which checkpoint the model comes from or has last left, see TrainingCheckpoint.
     checkpoint_lineage: Any = None
-    # Whether RepeatUntil has ended the action repeat: discount, updates and buffer are those of single steps.
-    repeat_ended: bool = False
+    # At which step of the model RepeatUntil ended the action repeat: since then discount, updates and buffer are those
+    # of single steps.
+    repeat_ended_at: int | None = None
     # What is done about bad numbers of the environment: "raise", "truncate" or "off".
     bad_states: str
     _bad_state_guard: BadStateGuard | None = None
@@ -185,7 +186,7 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
 
     def forget_transitions(self) -> None:
         """Empty the replay buffer. Updates go on when ``learning_starts`` new transitions are in it."""
-        self.replay_buffer.reset()
+        replay.empty(self.replay_buffer)
         self._updates_from = self.num_timesteps + self.learning_starts
 
     def _move_updates(self, steps: int) -> None:

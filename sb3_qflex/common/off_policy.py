@@ -59,7 +59,10 @@ class OffPolicyBase(CollectingAlgorithm):
         minimum=0, changed=lambda model, previous: model._move_updates(model.learning_starts - previous)
     )
     batch_size: int = options.option(lambda model, name, value: check_count(name, value, model.smallest_batch()))
-    gamma: float = options.option(lambda model, _, value: model._check_returns(gamma=value))
+    gamma: float = options.option(
+        lambda model, _, value: model._check_returns(gamma=value),
+        lambda model, _: replay.assign_gamma(model._replay_buffer, model.gamma),
+    )
     n_steps: int = options.option(
         lambda model, _, value: model._check_returns(n_steps=value),
         lambda model, _: replay.assign_n_steps(model._replay_buffer, model.n_steps),

@@ -1,6 +1,10 @@
 """A training whose first part holds each action for several steps, and whose second part does not."""
 
+from math import gcd
+from typing import Any
+
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_qflex.common.callbacks import all_callbacks
@@ -14,11 +18,12 @@ class RepeatUntil(BaseCallback):
 
     Held actions move further, and find what single ones do not; a policy that learned with them and is asked at every
     step is another one. After ``fraction`` of the training, in steps of the model as schedules of a learning rate count
-    them, :class:`sb3_qflex.envs.ActionRepeat` holds each action for one step, in the environments of training and of
-    evaluation. The discount is then that of a step (gamma to the power of 1/repeat), an update comes as often as before
-    in steps of the task, and the replay buffer, whose rewards are sums, is emptied: updates go on when
-    ``learning_starts`` new transitions are in it, collected by the policy as it is. A model that came so far, saved and
-    loaded or not, keeps to single steps however long its training goes on. In the RL Zoo::
+    them, :class:`sb3_qflex.envs.ActionRepeat` holds each action for one step, in the environments of training and, if
+    they have it, of evaluation. The discount is then that of a step (gamma to the power of 1/repeat), updates come as
+    often as before in steps of the task, by fewer ``gradient_steps`` or a longer ``train_freq`` (``gradient_steps=-1``
+    still means one for each step of the model), and the replay buffer, whose rewards are sums, is emptied: updates go
+    on when ``learning_starts`` new transitions are in it, collected by the policy as it is. A model that came so far,
+    saved and loaded or not, keeps to single steps however long its training goes on. In the RL Zoo::
 
         env_wrapper: [{sb3_qflex.envs.ActionRepeat: {repeat: 2}}]
         callback: [{sb3_qflex.RepeatUntil: {fraction: 0.5}}]
@@ -35,28 +40,32 @@ class RepeatUntil(BaseCallback):
         self._steps = 0.0
 
     def _on_training_start(self) -> None:
-        if not isinstance(self.model, CollectingAlgorithm):
+        model = self.model
+        if not isinstance(model, CollectingAlgorithm):
             raise UnsupportedError(
-                f"RepeatUntil does not fit {type(self.model).__name__}: it needs an off-policy algorithm of sb3_qflex."
+                f"RepeatUntil does not fit {type(model).__name__}: it needs an off-policy algorithm of sb3_qflex."
             )
-        try:
-            self._repeat = self.training_env.get_attr("repeat")[0]
-        except AttributeError as error:
+        if not self.training_env.has_attr("repeat"):
             raise UnsupportedError(
                 "RepeatUntil needs environments in sb3_qflex.envs.ActionRepeat(env, repeat), and these are not."
-            ) from error
+            )
+        if "gamma" in model.replay_buffer_kwargs:
+            raise UnsupportedError(
+                "RepeatUntil changes gamma, and replay_buffer_kwargs fixes it at "
+                f"{model.replay_buffer_kwargs['gamma']}: leave it out there, and the buffer follows the model's."
+            )
+        self._repeat = self.training_env.get_attr("repeat")[0]
         self._steps = self.fraction * self.locals["total_timesteps"]
-        if self.model.repeat_ended:
+        if model.repeat_ended_at is not None:
             self._hold_for_one()
 
     def _on_rollout_start(self) -> None:
         if self._repeat > 1 and self.model.num_timesteps >= self._steps:
             assert isinstance(self.model, CollectingAlgorithm)
             self.model.gamma **= 1 / self._repeat
-            if self.model.gradient_steps > 0:  # -1 follows the steps by itself
-                self.model.gradient_steps = max(1, self.model.gradient_steps // self._repeat)
+            _update_as_often(self.model, self._repeat)
             self.model.forget_transitions()
-            self.model.repeat_ended = True
+            self.model.repeat_ended_at = self.model.num_timesteps
             self._hold_for_one()
 
     def _on_step(self) -> bool:
@@ -67,4 +76,15 @@ class RepeatUntil(BaseCallback):
         evaluations = [one for one in all_callbacks(self.locals["callback"]) if isinstance(one, EvalCallback)]
         for env in (self.training_env, *(one.eval_env for one in evaluations)):
             assert isinstance(env, VecEnv)
-            env.env_method("hold", 1)
+            if env.has_attr("repeat"):
+                env.env_method("hold", 1)
+
+
+def _update_as_often(model: CollectingAlgorithm, repeat: int) -> None:
+    """Let a step of the model be worth 1/repeat of the updates that it was; an episode keeps its own."""
+    train_freq: Any = model.train_freq  # a TrainFreq, since _setup_model converted it
+    if model.gradient_steps > 0 and train_freq.unit is TrainFrequencyUnit.STEP:
+        shared = gcd(model.gradient_steps, repeat)
+        model.gradient_steps //= shared
+        longer = train_freq.frequency * (repeat // shared)
+        model.train_freq = TrainFreq(longer, train_freq.unit)  # type: ignore[assignment]  # SB3 converts it too

@@ -250,6 +250,18 @@ def check_returns(buffer: ReplayBuffer, n_steps: int) -> None:
         )
 
 
+def empty(buffer: ReplayBuffer) -> None:
+    """
+    Forget all transitions, in place: the step at hand is stored in this very object.
+
+    :param buffer: A replay buffer.
+    """
+    buffer.reset()
+    if isinstance(buffer, HerReplayBuffer):  # which goes by its episodes, and leaves them
+        for episodes in (buffer.ep_start, buffer.ep_length, buffer._current_ep_start):
+            episodes.fill(0)
+
+
 def assign_n_steps(buffer: ReplayBuffer | None, n_steps: int) -> None:
     """
     :param buffer: The replay buffer in use, if there is one.
@@ -257,6 +269,15 @@ def assign_n_steps(buffer: ReplayBuffer | None, n_steps: int) -> None:
     """
     if isinstance(buffer, NStepReplayBuffer):
         buffer.n_steps = n_steps
+
+
+def assign_gamma(buffer: ReplayBuffer | None, gamma: float) -> None:
+    """
+    :param buffer: The replay buffer in use, if there is one.
+    :param gamma: Discount that its returns have from now on, where it knows returns of several steps.
+    """
+    if isinstance(buffer, NStepReplayBuffer):
+        buffer.gamma = gamma
 
 
 def follow_returns(buffer: ReplayBuffer, n_steps: int, gamma: float) -> None:

@@ -125,6 +125,9 @@ class SparseReward(gym.Wrapper, RecordConstructorArgs):
     :raises ValueError: If ``threshold`` is not a finite number
     """
 
+    #: Hindsight knows the rewards of the task, and these are others.
+    hindsight_goals = None
+
     def __init__(self, env: gym.Env, key: str = "is_success", threshold: float | None = None) -> None:
         if threshold is not None and not np.isfinite(threshold):
             raise ValueError(f"threshold={threshold!r}: a finite number or None is needed")

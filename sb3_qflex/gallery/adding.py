@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_qflex.algorithm import Algorithm
 from sb3_qflex.analysis.evaluation import EPISODES, SEED
-from sb3_qflex.analysis.listed import REPEAT, REPEAT_UNTIL, Listed, last_part, listed
+from sb3_qflex.analysis.listed import REPEAT, Listed, last_part, listed
 from sb3_qflex.analysis.pretrained import Pretrained, as_played, load_pretrained, packages_of, play
 from sb3_qflex.analysis.trained import Trained, load, run_arguments
 from sb3_qflex.common.validation import UnsupportedError
@@ -131,7 +131,7 @@ def _entry(request: Request, trained: Trained) -> Entry:
         policy_class=f"{type(policy).__module__}:{type(policy).__qualname__}",
         command=request.command or _command_of(arguments),
         seed=seed,
-        steps=_frames(trained.model, wrappers, listed(trained.task.hyperparams.get("callback"))),
+        steps=_frames(trained.model, wrappers),
         cpu_minutes=round(_cpu_minutes(request), 1),
         storage=request.storage,
         files={},
@@ -141,12 +141,12 @@ def _entry(request: Request, trained: Trained) -> Entry:
     )
 
 
-def _frames(model: BaseAlgorithm, wrappers: Listed, callbacks: Listed) -> int:
+def _frames(model: BaseAlgorithm, wrappers: Listed) -> int:
     """Steps of the task that the steps of a model stand for."""
+    assert isinstance(model, Algorithm)  # add() saw to it
     repeat = next((options.get("repeat", 1) for name, options in wrappers if last_part(name) == REPEAT), 1)
-    held = next((options["fraction"] for name, options in callbacks if last_part(name) == REPEAT_UNTIL), 1.0)
-    steps = model.num_timesteps
-    return steps + min(steps, round(held * model._total_timesteps)) * (repeat - 1)
+    held = model.num_timesteps if model.repeat_ended_at is None else model.repeat_ended_at
+    return model.num_timesteps + held * (repeat - 1)
 
 
 def _command_of(arguments: dict[str, Any] | None) -> str:

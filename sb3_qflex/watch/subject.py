@@ -33,8 +33,12 @@ class Subject:
 
     @property
     def dt(self) -> float:
-        """Seconds of simulated time for one step: the environment's own ``dt``, or one frame of its ``render_fps``."""
-        return float(getattr(self.body, "dt", None) or 1.0 / (self.body.metadata.get("render_fps") or 30))
+        """
+        Seconds of simulated time for one action: the environment's own ``dt``, or one frame of its ``render_fps``, as
+        often as the action is held.
+        """
+        step = float(getattr(self.body, "dt", None) or 1.0 / (self.body.metadata.get("render_fps") or 30))
+        return step * (self.env.get_attr("repeat")[0] if self.env.has_attr("repeat") else 1)
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,44 @@
-"""In which wrappers the last policy of a run acts."""
+"""In which wrappers the policy of a run acts."""
+
+from pathlib import Path
 
 import pytest
+import yaml
+from helpers.zoo_runs import ENV, write_run
 
-from sb3_qflex.analysis.listed import wrappers_at_the_end
-from sb3_qflex.analysis.trained import Task
+from sb3_qflex.analysis.listed import without_repeat
+from sb3_qflex.analysis.trained import load
 from sb3_qflex.envs import SuccessAtAnyStep
+from sb3_qflex.watch.subject import open_subject
 
 HELD = {"sb3_qflex.envs.ActionRepeat": {"repeat": 2}}
-UNTIL = {"sb3_qflex.RepeatUntil": {"fraction": 0.5}}
 
 
 @pytest.mark.parametrize(
-    ("wrappers", "callbacks", "expected"),
+    ("wrappers", "expected"),
     [
-        (None, None, []),
-        (HELD, None, [HELD]),
-        ([HELD], [{"other.Callback": {}}], [HELD]),
-        ("a.B", UNTIL, ["a.B"]),
-        ([SuccessAtAnyStep, HELD, "a.B"], [UNTIL], [SuccessAtAnyStep, "a.B"]),
-        ([HELD], [object(), "sb3_qflex.RepeatUntil"], []),
+        (None, []),
+        (HELD, []),
+        ("a.B", ["a.B"]),
+        ([SuccessAtAnyStep, HELD, "a.B"], [SuccessAtAnyStep, "a.B"]),
     ],
-    ids=["nothing", "held", "another callback", "one name", "ended", "objects"],
 )
-def test_a_repeat_that_was_ended_is_no_part_of_it(wrappers, callbacks, expected) -> None:
-    assert wrappers_at_the_end(wrappers, callbacks) == expected
+def test_all_but_the_repeat(wrappers, expected) -> None:
+    assert without_repeat(wrappers) == expected
 
 
-@pytest.mark.parametrize(("callback", "frames"), [(None, 100), ([UNTIL], 200)])
-def test_an_evaluation_acts_as_the_policy_learned_to(callback, frames) -> None:
-    env = Task("Pendulum-v1", hyperparams={"env_wrapper": [HELD], "callback": callback}).make()
-    env.reset()
-    steps = 1
-    while not env.step([env.action_space.sample()])[2][0]:
-        steps += 1
-    env.close()
-    assert steps == frames
+def test_a_model_acts_as_it_learned_to(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    config = run / ENV / "config.yml"
+    config.write_text(yaml.dump({**yaml.unsafe_load(config.read_text()), "env_wrapper": [HELD]}))
+    model = load(run).model
+    # Saved before RepeatUntil ended the repeat, and after.
+    assert model.repeat_ended_at is None
+    model.save(run / "rl_model_100_steps.zip")
+    model.repeat_ended_at = 100
+    model.save(run / f"{ENV}.zip")
+    for path, frames, steps in ((run / "rl_model_100_steps.zip", 2, 0.08), (run, 1, 0.04)):
+        for env in (load(path).model.get_env(), load(path).task.make()):
+            env.reset()
+            assert env.step([env.action_space.sample()])[3][0].get("frames", 1) == frames
+        assert open_subject(path).dt == pytest.approx(steps)

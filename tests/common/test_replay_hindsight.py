@@ -14,7 +14,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_qflex import HindsightReplayBuffer, QFlex, TrainingCheckpoint
-from sb3_qflex.envs import ActionRepeat, AliveBonus, DistanceGoals
+from sb3_qflex.envs import ActionRepeat, AliveBonus, DistanceGoals, SparseReward
 
 #: An observation is what is reached, and the goal minus that; a step within 0.5 of the goal pays 4.
 GOALS = DistanceGoals(size=2, reached=slice(0, 1), error=slice(1, 2), near=(0.5,))
@@ -170,7 +170,7 @@ def test_a_resumed_training_draws_as_one_that_was_not_broken_off(tmp_path: Path)
 
 def test_wrappers_that_add_to_the_reward_are_fine_and_those_that_sum_it_are_not() -> None:
     small_model(AliveBonus(Walk(), 10.0), replay_buffer_class=HindsightReplayBuffer).learn(30)
-    for env in (ActionRepeat(Walk(), 2), BoxEnv()):
+    for env in (ActionRepeat(Walk(), 2), SparseReward(Walk()), BoxEnv()):
         with pytest.raises(ValueError, match="hindsight_goals"):
             small_model(env, replay_buffer_class=HindsightReplayBuffer)
 

@@ -77,13 +77,13 @@ def test_wrappers_of_training_go_and_action_maps_stay(run: Path) -> None:
         "sb3_qflex.envs.SuccessAtAnyStep",
         {"sb3_qflex.envs.OverActuated": {"copies": 2}},
     ]
-    trained.model.num_timesteps = trained.model._total_timesteps = 100
+    trained.model.num_timesteps = 100
     request = adding.Request("x", run, command="c", cpu_minutes=1.0)
     entry = adding._entry(request, trained)
     assert entry.wrappers == [{"sb3_qflex.envs.OverActuated": {"copies": 2}}]
     assert entry.steps == 200
     # The repeat ended after 30 steps: those were of two each.
-    trained.task.hyperparams["callback"] = [{"sb3_qflex.RepeatUntil": {"fraction": 0.3}}]
+    trained.model.repeat_ended_at = 30
     assert adding._entry(request, trained).steps == 30 * 2 + 70
     env = playing.task_of(entry).make()
     assert env.action_space.shape == (2 * ENV_KWARGS["n_links"],)
