@@ -15,6 +15,7 @@ symbol                  in the code   meaning
 ======================  ============  =====================================================================
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -227,15 +228,20 @@ def fixed_noise(n_steps: int, n_particles: int, action_dim: int) -> th.Tensor:
     return th.randn(n_steps, n_particles, action_dim, generator=generator, device="cpu", dtype=th.float32)
 
 
-def policy_learning_rate(n: int, start: float, end: float, begin: int, steps: int) -> float:
+def policy_learning_rate(n: int, start: float, end: float, begin: int, steps: int, cosine: bool = False) -> float:
     """
-    Learning rate of step n of a policy: ``start`` before ``begin``, then linear to ``end`` within ``steps``.
+    Learning rate of step n of a policy: ``start`` before ``begin``, then to ``end`` within ``steps``.
+
+    It never rises: where ``start`` is below ``end``, it stays there.
 
     :param n: Policy steps taken, at least 0.
     :param start: Learning rate at first.
     :param end: Learning rate at last.
     :param begin: Steps at the first one.
     :param steps: Steps in between, at least 1.
+    :param cosine: Whether it follows half a cosine in between, and no line.
     """
     share = min(max((n - begin) / steps, 0.0), 1.0)
-    return start + share * (end - start)
+    if cosine:
+        share = 0.5 * (1.0 - math.cos(math.pi * share))
+    return start + share * min(end - start, 0.0)

@@ -95,15 +95,17 @@ class Temperature(nn.Module):
 
     def __init__(self, initial: float):
         super().__init__()
-        self.log_alpha = nn.Parameter(th.zeros((), dtype=th.float32))
-        self.restart(initial)
+        self.log_alpha = nn.Parameter(th.tensor(math.log(initial), dtype=th.float32))
 
     @th.no_grad()
     def restart(self, initial: float) -> None:
         """
+        Go on as a new one would.
+
         :param initial: alpha from now on, positive.
         """
         self.log_alpha.fill_(math.log(initial))
+        self.optimizer.state.clear()
 
     def alpha(self) -> th.Tensor:
         """alpha, a scalar constant."""

@@ -49,6 +49,8 @@ class OffPolicyBase(CollectingAlgorithm):
     optimizers: ClassVar[tuple[str, ...]] = ("actor.optimizer", "critic.optimizer")
     #: For algorithms with an option ``preset``: by their names, values of all arguments that a preset decides.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    #: Arguments that say what networks a saved file has, so that ``load`` refuses them.
+    of_file: ClassVar[tuple[str, ...]] = ()
     policy: Any
 
     learning_rate: float | Schedule = options.option(
@@ -355,16 +357,30 @@ class OffPolicyBase(CollectingAlgorithm):
 
         :param kwargs: arguments of the constructor to change, such as ``flow_steps``; ``preset`` stands for all that it
             decides, but for what is given beside it
+        :raises ValueError: for a bad value, and for an argument that says what networks lie in the file
         :raises TypeError: for a name that is none of them
         :raises BrokenFileError: a ValueError, if the file is damaged or is no model of this algorithm
         """
         kwargs = without_sde(f"{cls.__name__}.load", kwargs)
         check_keywords(f"{cls.__name__}.load", kwargs, cls, but=("policy", "_init_setup_model"))
+        cls._check_of_file(kwargs)
         if "preset" in kwargs:
             # None of them is open in a file, so that the preset alone would change nothing.
             kwargs = {**options.of_preset(cls.presets, kwargs["preset"]), **kwargs}
         with opened_model(path, cls.__name__, cls.file_parts()) as file:
             return super().load(file, env, device, custom_objects, print_system_info, force_reset, **kwargs)
+
+    @classmethod
+    def _check_of_file(cls, given: Mapping[str, Any]) -> None:
+        known = options.options_of(cls)
+        for name in cls.of_file:
+            if name in given:
+                starts_anew = name in known and known[name].changed is not None
+                way = "assign it to the loaded model, which starts them anew" if starts_anew else "make a new model"
+                raise ValueError(
+                    f"{cls.__name__}.load cannot take {name}, which says what networks there are, and those lie in the "
+                    f"file. Leave it out, or {way}."
+                )
 
     @classmethod
     def file_parts(cls) -> tuple[str, ...]:

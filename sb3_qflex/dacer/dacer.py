@@ -76,7 +76,7 @@ class DACER(Algorithm):
         or 0.5
     :param noise_scale: executed actions have normal noise of standard deviation ``noise_scale`` alpha on top, and are
         clamped to the box; at least 0. 0.15 in the paper for Humanoid
-    :param init_alpha: alpha at first, positive
+    :param init_alpha: alpha at first, positive. A loaded model goes on from its own; assigning it starts alpha anew
     :param alpha_lr: learning rate of log alpha, positive
     :param alpha_delay: alpha is updated every ``alpha_delay`` gradient steps, from the first one on
     :param target_entropy_scale: the target entropy is minus this many times |A|, at least 0

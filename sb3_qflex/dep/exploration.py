@@ -32,12 +32,20 @@ class DEPExploration:
     """
 
     def __init__(self, config: DEPConfig, n_envs: int, n_motors: int) -> None:
+        self.config = config
         self.shape = (n_envs, n_motors)
         self.scale = SensorScale(n_envs, n_motors)
         self.controller = DEPController(config, n_envs, n_motors)
         self.switch = Switch()
         # Vector steps since the last log, and those of them in which DEP acted.
         self.asked = self.acted = 0
+
+    def restart_controller(self, config: DEPConfig) -> None:
+        """
+        :param config: Settings from now on; extremes of the sensors and the switch go on
+        """
+        self.config = config
+        self.controller = DEPController(config, *self.shape)
 
     def action(
         self, config: DEPConfig, initial_steps: int, episodes: int, rng: np.random.Generator
@@ -71,8 +79,8 @@ class DEPExplorationMixin(Algorithm):
 
     :param arguments: Of the algorithm
     :param dep: A :class:`DEPConfig`, the name of a preset ("myo_leg", "ostrich", "human_reacher", "default"), or a
-        mapping of settings in which ``"preset"`` may name what they change. Assigning it starts the controller anew;
-        extremes of the sensors and the switch go on
+        mapping of settings in which ``"preset"`` may name what they change. Assigning another one, or loading with
+        it, starts the controller anew; extremes of the sensors and the switch go on
     :param keywords: Of the algorithm
     :raises ValueError: For settings out of range
     """
@@ -93,11 +101,14 @@ class DEPExplorationMixin(Algorithm):
     def _setup_model(self) -> None:
         super()._setup_model()
         vars(self)["dep"] = DEPConfig.of(self.dep)
+        # A loaded one, where load was given other settings.
+        if self._dep is not None and self._dep.config != self.dep:
+            self._dep.restart_controller(self.dep)
 
     def _take_dep_settings(self) -> None:
         vars(self)["dep"] = DEPConfig.of(self.dep)
         if self._dep is not None:
-            self._dep.controller = DEPController(self.dep, *self._dep.shape)
+            self._dep.restart_controller(self.dep)
 
     def _initial_dep_steps(self) -> int:
         return self.learning_starts if self.dep.initial_steps is None else self.dep.initial_steps

@@ -24,6 +24,8 @@ class WeightSchedule:
     policy: Any
     policy_kwargs: dict[str, Any]
     num_timesteps: int
+    #: Of calls of ``learn`` before one that counted from 0 again: the schedule is of the model's life.
+    earlier_timesteps: int = 0
 
     @property
     def synergies(self) -> Synergies:
@@ -40,7 +42,17 @@ class WeightSchedule:
 
     def _advance_amplitude(self) -> None:
         if self.weight_amp is None:
-            self.synergies.set_amplitude(amplitude(self.num_timesteps, self.weight_k, self.weight_a0))
+            steps = self.earlier_timesteps + self.num_timesteps
+            self.synergies.set_amplitude(amplitude(steps, self.weight_k, self.weight_a0))
+
+    def _setup_learn(
+        self, total_timesteps: int, callback: Any = None, reset_num_timesteps: bool = True, *args: Any, **kwargs: Any
+    ) -> tuple[int, Any]:
+        if reset_num_timesteps:
+            self.earlier_timesteps += self.num_timesteps
+        return super()._setup_learn(  # type: ignore[misc]
+            total_timesteps, callback, reset_num_timesteps, *args, **kwargs
+        )
 
     def set_parameters(self, *arguments: Any, **keywords: Any) -> None:
         """

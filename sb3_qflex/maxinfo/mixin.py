@@ -6,6 +6,7 @@ from typing import Any
 
 import torch as th
 from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs, ReplayBufferSamples, Schedule
+from stable_baselines3.common.utils import update_learning_rate
 
 from sb3_qflex.common import options, validation
 from sb3_qflex.common.networks import follow
@@ -34,6 +35,7 @@ class MaxInfo(OffPolicyBase):
     ensemble anew, and assigning ``info_coef`` starts lambda and the slow policy anew.
     """
 
+    of_file = ("ensemble_size", "ensemble_arch", "learn_reward", "reference")
     actor: Any
     information: InformationGain
     information_optimizer: th.optim.Optimizer
@@ -45,9 +47,7 @@ class MaxInfo(OffPolicyBase):
     ensemble_arch: Sequence[int] = options.option(
         lambda _, name, value: _check_widths(name, value), lambda model, _: model._setup_information()
     )
-    ensemble_lr: float = options.option(
-        lambda _, name, value: check_number(name, value), lambda model, _: model._set_ensemble_lr()
-    )
+    ensemble_lr: float = options.number()
     info_coef: str | float = options.option(
         lambda _, name, value: validation.check_coefficient(name, value), lambda model, _: model._setup_info_coef()
     )
@@ -124,10 +124,6 @@ class MaxInfo(OffPolicyBase):
         parameters = self.information.ensemble.parameters()
         self.information_optimizer = th.optim.Adam(parameters, lr=self.ensemble_lr, fused=True)
 
-    def _set_ensemble_lr(self) -> None:
-        for group in self.information_optimizer.param_groups:
-            group["lr"] = self.ensemble_lr
-
     def _setup_info_coef(self) -> None:
         # There for a fixed lambda too, so that all files have the same parts.
         start = validation.initial_coefficient(self.info_coef) if isinstance(self.info_coef, str) else 1.0
@@ -137,6 +133,10 @@ class MaxInfo(OffPolicyBase):
         self.slow_actor.train(False)
 
     # --- An update ---
+
+    def _update_learning_rate(self, optimizers: Any) -> None:
+        super()._update_learning_rate(optimizers)
+        update_learning_rate(self.information_optimizer, self.ensemble_lr)
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """

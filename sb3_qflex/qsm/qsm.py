@@ -1,6 +1,5 @@
 """The QSM algorithm inside Stable-Baselines3: what it is made of, and in which order its steps run."""
 
-import math
 from typing import Any, ClassVar, Never, TypeVar
 
 import torch as th
@@ -95,6 +94,7 @@ class QSM(Algorithm):
         "MultiInputPolicy": MultiInputPolicy,
     }
     policy_base = QSMPolicy
+    of_file = ("preset", "variant", "time_dim")
     policy: QSMPolicy
     actor: Any
     critic: Critics
@@ -200,16 +200,6 @@ class QSM(Algorithm):
             self._setup_model()
 
     @classmethod
-    def load(cls: type[SelfQSM], path: Any, *arguments: Any, **kwargs: Any) -> SelfQSM:
-        for name in ("preset", "variant", "time_dim"):
-            if name in kwargs:
-                raise ValueError(
-                    f"{cls.__name__}.load cannot take {name}, which says what networks there are, and those lie in the "
-                    "file. Leave it out, or make a new model."
-                )
-        return super().load(path, *arguments, **kwargs)
-
-    @classmethod
     def _networks(cls) -> list[str]:
         return [*super()._networks(), "critic_target"]
 
@@ -230,8 +220,11 @@ class QSM(Algorithm):
 
     def policy_learning_rate(self) -> float:
         """Learning rate of the actor's next update: along a cosine for "ddpm", along a line for "langevin"."""
-        start, end = self.lr_schedule(self._current_progress_remaining), self.policy_lr_end
-        share = policy_learning_rate(self.n_policy_updates, 0.0, 1.0, self.policy_lr_begin, self.actor_lr_decay_steps)
-        if self.variant == "ddpm":
-            share = 0.5 * (1.0 - math.cos(math.pi * share))
-        return start + share * (end - start)
+        return policy_learning_rate(
+            self.n_policy_updates,
+            self.lr_schedule(self._current_progress_remaining),
+            self.policy_lr_end,
+            self.policy_lr_begin,
+            self.actor_lr_decay_steps,
+            cosine=self.variant == "ddpm",
+        )

@@ -85,7 +85,7 @@ class SDAC(Algorithm):
         clamped to the box; at least 0
     :param clip_actions: False leaves the sum of chain and noise as it is in buffer, target and loss, which the
         authors' code does; the environment gets it clamped to the box in any case
-    :param init_alpha: alpha at first, positive
+    :param init_alpha: alpha at first, positive. A loaded model goes on from its own; assigning it starts alpha anew
     :param alpha_lr: learning rate of log alpha; None for that of the preset, 7e-3 or 3e-4
     :param alpha_delay: alpha is updated every ``alpha_delay`` gradient steps, from the first one on. Its entropy is
         that of noise alone, so that it falls from 5 to 0.98 in 800 of its steps whatever the policy does

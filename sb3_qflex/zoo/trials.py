@@ -33,8 +33,10 @@ def merging(make: Tuning | str) -> Tuning:
     def merged(*args: Any) -> dict[str, Any]:
         drawn, entry = resolve(make)(*args), _ENTRY.get({})
         for key, value in drawn.items():
-            if key.endswith("_kwargs") and isinstance(value, Mapping):
-                drawn[key] = {**(entry.get(key) or {}), **value}
+            if isinstance(value, Mapping):
+                below = entry.get(key) or {}
+                # A word names a preset, which may have changes beside it: dep.
+                drawn[key] = {**({"preset": below} if isinstance(below, str) else below), **value}
         return drawn
 
     return merged

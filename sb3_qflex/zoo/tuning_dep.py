@@ -32,7 +32,7 @@ def convert_params(sampled: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sample_dep(trial: optuna.Trial) -> dict[str, Any]:
-    """The authors' settings differ most in these; DEP's initial steps are the entry's ``learning_starts``."""
+    """The authors' settings differ most in these; the others are the entry's."""
     return {
         "kappa": trial.suggest_float("dep_kappa", 10.0, 2000.0, log=True),
         "tau": trial.suggest_int("dep_tau", 8, 80),

@@ -160,6 +160,8 @@ def test_fixed_noise_neither_reads_nor_moves_the_global_generator() -> None:
 def test_the_learning_rate_of_a_policy() -> None:
     rates = [policy_learning_rate(n, 3e-4, 3e-5, 100, 200) for n in (0, 100, 200, 300, 10_000)]
     assert rates == pytest.approx([3e-4, 3e-4, 1.65e-4, 3e-5, 3e-5])
+    # A rate of critics that has fallen further already.
+    assert policy_learning_rate(300, 1e-5, 3e-5, 100, 200) == 1e-5
 
 
 def test_the_temperature_falls_while_the_entropy_is_above_its_target() -> None:

@@ -14,6 +14,7 @@ from sb3_qflex import DEPSAC, DEPCrossQ, DEPQFlex
 from sb3_qflex.dep.config import PRESETS, DEPConfig
 from sb3_qflex.zoo.hyperparameters import our_folder
 from sb3_qflex.zoo.registration import register
+from sb3_qflex.zoo.trials import over
 
 register()
 
@@ -59,6 +60,15 @@ def test_tuning_space_and_converter(algo: str, n_envs: int) -> None:
         assert HYPERPARAMS_CONVERTER[algo](trial.params) == sampled
         model = ALGORITHMS[algo]("MlpPolicy", MuscleEnv(), buffer_size=100, device="cpu", **sampled)
         assert model.dep == DEPConfig.of(sampled["dep"]) and model.dep.initial_steps is None
+
+
+@pytest.mark.parametrize("entry", ["ostrich", {"preset": "ostrich", "switching": "initial only"}], ids=str)
+def test_what_is_drawn_lies_over_the_entry(entry: Any) -> None:
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+    with over({"dep": entry}):
+        sampled = HYPERPARAMS_SAMPLER["dep_sac"](trial, 3, 1, dict(NO_HER))
+    drawn = {name.removeprefix("dep_"): value for name, value in trial.params.items() if name.startswith("dep_")}
+    assert DEPConfig.of(sampled["dep"]) == DEPConfig.of(entry).with_changes(**drawn)
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)

@@ -163,8 +163,10 @@ def test_a_saved_copy_has_dep_too(algorithm: Any, tmp_path: Path) -> None:
         loaded.learn(30)
     # The initial steps are over, although the count of steps began anew.
     assert loaded._dep.switch.steps == 90
-    other = algorithm.load(tmp_path / "model", device="cpu", dep="ostrich")
-    assert other.dep == PRESETS["ostrich"]
+    other = algorithm.load(tmp_path / "model", MuscleEnv(), device="cpu", dep="ostrich", learning_starts=0)
+    assert other.dep == PRESETS["ostrich"] != DEPConfig.of(DEP)
+    other.learn(30)
+    assert other._dep.switch.steps == 90
 
 
 def test_another_number_of_environments_keeps_the_count_of_steps(tmp_path: Path) -> None:

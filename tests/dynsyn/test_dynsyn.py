@@ -42,6 +42,9 @@ def test_a_saved_copy_acts_the_same_and_goes_on(cls: type, tmp_path: Path) -> No
     obs = observations(model)
     np.testing.assert_array_equal(*(one.predict(obs, deterministic=True)[0] for one in (model, loaded)))
     assert loaded.learn(30, reset_num_timesteps=False).synergies.amplitude > model.synergies.amplitude
+    # Steps are counted from 0 again, and those of before count.
+    fine = cls.load(tmp_path / "model", BoxEnv(action_space=BOX), device="cpu").learn(5).learn(30)
+    assert fine.num_timesteps == 30 and fine.synergies.amplitude > 0.07
     fixed = cls.load(tmp_path / "model", device="cpu", weight_amp=0.02)
     assert fixed.synergies.amplitude.item() == pytest.approx(0.02)
 

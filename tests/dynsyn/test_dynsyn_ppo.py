@@ -91,6 +91,7 @@ def test_a_saved_copy_acts_the_same_and_goes_on(tmp_path: Path) -> None:
     obs = observations(model, 6)
     np.testing.assert_array_equal(*(one.predict(obs, deterministic=True)[0] for one in (model, loaded)))
     assert loaded.learn(32, reset_num_timesteps=False).synergies.amplitude > model.synergies.amplitude
+    assert loaded.learn(32).synergies.amplitude > model.synergies.amplitude
     model.policy.save(tmp_path / "policy")
     alone = type(model.policy).load(tmp_path / "policy", device="cpu")
     np.testing.assert_array_equal(*(one.predict(obs, deterministic=True)[0] for one in (model, alone)))

@@ -147,6 +147,14 @@ def test_k6_a_saved_copy_is_the_same_and_goes_on(algorithm: Any, tmp_path: Path)
     obs = observations(model)
     np.testing.assert_array_equal(*(one.predict(obs, deterministic=True)[0] for one in (model, loaded)))
     assert loaded.learn(30)._n_updates > model._n_updates
+    frozen = algorithm.load(tmp_path / "model", BoxEnv(), device="cpu", ensemble_lr=0.0)
+    start = information_of(frozen)
+    frozen.learn(30)
+    after = information_of(frozen)
+    assert all(th.equal(after[name], start[name]) for name in after if name.startswith("ensemble."))
+    for change in ({"reference": "jax"}, {"ensemble_size": 7}, {"ensemble_arch": [32]}, {"learn_reward": False}):
+        with pytest.raises(ValueError, match=rf"load cannot take {next(iter(change))}, .* assign it to the loaded"):
+            algorithm.load(tmp_path / "model", device="cpu", **change)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -175,6 +175,18 @@ def test_options_act_from_their_assignment_on() -> None:
     assert model.policy.schedule.n_steps == 7
 
 
+def test_alpha_starts_anew_as_in_a_new_model() -> None:
+    options = {"alpha_lr": 0.1, "alpha_delay": 1}
+    model, new = small_diffusion(SDAC, **options), small_diffusion(SDAC, init_alpha=2.0, **options)
+    for _ in range(3):
+        model.update_temperature()
+    model.init_alpha = 2.0
+    for _ in range(3):
+        for one in (model, new):
+            one.update_temperature()
+    assert model.temperature.alpha().item() == pytest.approx(new.temperature.alpha().item())
+
+
 def test_presets_fill_what_is_left_open() -> None:
     assert small_diffusion(SDAC).alpha_lr == 7e-3
     assert small_diffusion(SDAC, preset="qflex").alpha_lr == 3e-4

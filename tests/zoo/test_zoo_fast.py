@@ -43,7 +43,7 @@ REGIME = {
 }  # fmt: skip
 #: Keys in which an algorithm's entries differ from those of QFlex, beside such as it does not have.
 OWN = {
-    "flowrl": {"policy_kwargs"},
+    "flowrl": {"policy_kwargs", "expectile"},
     "qsm": {"preset"},
     "dacer": {"preset"},
     **{f"dep_{base}": {"dep", "env_wrapper"} for base in ("sac", "crossq", "qflex")},

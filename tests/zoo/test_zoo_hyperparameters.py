@@ -121,10 +121,15 @@ def test_paper_tasks_take_ours(env_id: str) -> None:
         assert choose_file(algo, env_id)[0] == our_folder() / f"{algo}.yml"
 
 
+#: Of DynSyn's weights of single muscles.
+SCHEDULE = ("weight_k", "weight_a0")
+
+
 def without_dynsyn(content: dict[str, dict]) -> dict[str, dict]:
-    """Entries without what DynSyn adds: groups of muscles."""
+    """Entries without what DynSyn adds: groups of muscles, and when their weights come in."""
     text = yaml.safe_dump(content, sort_keys=False, width=1000)
-    return yaml.safe_load(re.sub(r", groups='\w+'", "", text))
+    others = yaml.safe_load(re.sub(r", groups='\w+'", "", text))
+    return {id: {key: value for key, value in one.items() if key not in SCHEDULE} for id, one in others.items()}
 
 
 def test_off_policy_algorithms_share_one_regime() -> None:
@@ -145,13 +150,16 @@ def test_methods_on_ppo_have_its_regime(algo: str, folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", ["", "small"])
-def test_groups_are_those_of_the_body_whatever_they_stand_on(folder: str) -> None:
+def test_groups_and_schedule_are_those_of_the_body_whatever_they_stand_on(folder: str) -> None:
     files = [entries(our_folder() / folder / f"{algo}.yml") for algo in (*DYNSYN, "dynsyn_ppo")]
     of_sac, *others = [
-        {env_id: re.findall(r"groups='\w+'", entry["policy_kwargs"]) for env_id, entry in file.items()}
+        {
+            env_id: [*re.findall(r"groups='\w+'", entry["policy_kwargs"]), *(entry.get(key) for key in SCHEDULE)]
+            for env_id, entry in file.items()
+        }
         for file in files
     ]
-    assert of_sac["myoLegWalk-v0"] == ["groups='myoLeg'"] and all(one == of_sac for one in others)
+    assert of_sac["myoLegWalk-v0"] == ["groups='myoLeg'", None, None] and all(one == of_sac for one in others)
 
 
 def test_small_machine_files_share_one_regime() -> None:
