@@ -23,6 +23,8 @@ def list_all(prog: str, argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog, description="List trained policies: task, success, return, size.")
     add_folder(parser)
     args = parser.parse_args(argv)
+    if args.folder is not None and not args.folder.is_dir():
+        parser.error(f"--folder {args.folder}: there is no such folder")
     from sb3_qflex.gallery.pages import rows_of
     from sb3_qflex.pretrained.index import Collection
 

@@ -96,6 +96,20 @@ class ShareablePolicy(Policy):
         content = _to_bytes(self, normalizer, task, {"matrices": storage, "left_out": sorted(set(absent))})
         return write_atomically(path, lambda file: file.write(content), SUFFIX.removeprefix("."))
 
+    def save(self, path: str) -> None:
+        """
+        Write the policy to a file of SB3's ``BasePolicy.save``, a pickle.
+
+        :param path: Target.
+        :raises UnsupportedError: If it lacks networks or normalises observations itself, which such a file cannot say.
+        """
+        if left_out(self) or self.normalizer is not None:
+            raise UnsupportedError(
+                "This policy is from a policy file, without the networks that only training needs or with statistics "
+                "of its own, which a file of save would lose: write it with export_policy."
+            )
+        super().save(path)
+
     @classmethod
     def load(cls: type[SelfPolicy], path: Any, device: th.device | str = "auto") -> SelfPolicy:
         """

@@ -156,6 +156,8 @@ def test_its_actions_are_those_of_the_model_behind_its_statistics(folder: Path, 
     session = pytest.importorskip("sb3_qflex.export").onnx_session(folder / "chain-3.onnx")
     (actions,) = session.run(["action"], {"obs": raw})
     np.testing.assert_allclose(actions, found, atol=5e-3)
+    with pytest.raises(ValueError, match="write it with export_policy"):
+        policy.save(folder.parent / "again.zip")
     # What acts exports itself once more, statistics included.
     again = policy.export_policy(folder.parent / "again", storage="float16")
     wrapped = load_vec_normalize(again, make_vec_env(ENV, env_kwargs=ENV_KWARGS))
@@ -163,6 +165,9 @@ def test_its_actions_are_those_of_the_model_behind_its_statistics(folder: Path, 
 
 
 def test_evaluate_repeats_the_index(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["pretrained", "list", "--folder", str(folder / "typo")])
+    assert "there is no such folder" in capsys.readouterr().err
     assert main(["pretrained", "list", "--folder", str(folder)]) == 0
     listed = capsys.readouterr().out.splitlines()[-1].split(" | ")
     assert main(["evaluate", "--pretrained", "chain-3", "--folder", str(folder)]) == 0
