@@ -70,7 +70,8 @@ class SynergyHead(Head):
         if self.noise_dim:
             mean = mean + log_std.clamp(LOG_STD_MIN, LOG_STD_MAX).exp() * inputs[1][:, :n]
             weight_mean = weight_mean + self.weight_std * inputs[1][:, n:]
-        return self.synergies(mean.tanh(), weight_mean)
+        # In the box already here: a flow may start from it.
+        return self.synergies(mean.tanh(), weight_mean).clamp(-1.0, 1.0)
 
     def write(self, graph: "Graph", *inputs: str) -> str:
         sizes = graph.constant(np.array([self.n_groups, self.n_groups, self.n_weights]))
@@ -84,7 +85,7 @@ class SynergyHead(Head):
             mean = graph.add("Add", mean, graph.add("Mul", std, noise))
             scaled = graph.add("Mul", weight_noise, graph.constant(np.float32(self.weight_std)))
             weight_mean = graph.add("Add", weight_mean, scaled)
-        return self.synergies.write(graph, graph.add("Tanh", mean), weight_mean)
+        return graph.clamp(self.synergies.write(graph, graph.add("Tanh", mean), weight_mean))
 
 
 class SynergyMeanHead(MeanHead):
