@@ -23,10 +23,18 @@ def last_part(name: str) -> str:
     return name.rpartition(".")[2]
 
 
+def wrappers_of(given: Any) -> list[Any]:
+    """
+    :param given: ``env_wrapper`` of a run, as :func:`listed` takes it, or classes
+    :return: its wrappers, as they are
+    """
+    return given if isinstance(given, list) else [given] if given else []
+
+
 def without_repeat(wrappers: Any) -> list[Any]:
     """
-    :param wrappers: ``env_wrapper`` of a run, as :func:`listed` takes it, or classes
+    :param wrappers: what :func:`wrappers_of` takes
     :return: all but :class:`sb3_qflex.envs.ActionRepeat`
     """
-    known = wrappers if isinstance(wrappers, list) else [wrappers] if wrappers else []
+    known = wrappers_of(wrappers)
     return [one for one in known if not (isinstance(one, str | dict) and last_part(listed(one)[0][0]) == REPEAT)]

@@ -23,7 +23,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from sb3_qflex.analysis.listed import without_repeat
+from sb3_qflex.analysis.listed import without_repeat, wrappers_of
 from sb3_qflex.qflex.policies import QFlexPolicy
 from sb3_qflex.qflex.qflex import QFlex
 from sb3_qflex.zoo.registration import register
@@ -66,8 +66,7 @@ class Task:
         from rl_zoo3.utils import create_test_env
 
         hyperparams = deepcopy(self.hyperparams)
-        own = hyperparams.get("env_wrapper") or []
-        own = without_repeat(own) if self.repeat_ended else own if isinstance(own, list) else [own]
+        own = (without_repeat if self.repeat_ended else wrappers_of)(hyperparams.get("env_wrapper"))
         hyperparams["env_wrapper"] = [*own, *wrappers] or None
         env = create_test_env(
             self.env_id,

@@ -63,11 +63,11 @@ class OffPolicyBase(CollectingAlgorithm):
     batch_size: int = options.option(lambda model, name, value: check_count(name, value, model.smallest_batch()))
     gamma: float = options.option(
         lambda model, _, value: model._check_returns(gamma=value),
-        lambda model, _: replay.assign_gamma(model._replay_buffer, model.gamma),
+        lambda model, _: replay.assign_return(model._replay_buffer, "gamma", model.gamma),
     )
     n_steps: int = options.option(
         lambda model, _, value: model._check_returns(n_steps=value),
-        lambda model, _: replay.assign_n_steps(model._replay_buffer, model.n_steps),
+        lambda model, _: replay.assign_return(model._replay_buffer, "n_steps", model.n_steps),
     )
     train_freq: Any = options.option(
         lambda model, _, value: validation.check_train_freq(value, model.n_envs if model.env is not None else 1),

@@ -262,22 +262,14 @@ def empty(buffer: ReplayBuffer) -> None:
             episodes.fill(0)
 
 
-def assign_n_steps(buffer: ReplayBuffer | None, n_steps: int) -> None:
+def assign_return(buffer: ReplayBuffer | None, name: str, value: float) -> None:
     """
     :param buffer: The replay buffer in use, if there is one.
-    :param n_steps: Steps that its returns have from now on, where it knows returns of several steps.
+    :param name: "n_steps" or "gamma".
+    :param value: What its returns have from now on, where it knows returns of several steps.
     """
     if isinstance(buffer, NStepReplayBuffer):
-        buffer.n_steps = n_steps
-
-
-def assign_gamma(buffer: ReplayBuffer | None, gamma: float) -> None:
-    """
-    :param buffer: The replay buffer in use, if there is one.
-    :param gamma: Discount that its returns have from now on, where it knows returns of several steps.
-    """
-    if isinstance(buffer, NStepReplayBuffer):
-        buffer.gamma = gamma
+        setattr(buffer, name, value)
 
 
 def follow_returns(buffer: ReplayBuffer, n_steps: int, gamma: float) -> None:

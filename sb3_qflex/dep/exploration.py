@@ -47,24 +47,21 @@ class DEPExploration:
         self.config = config
         self.controller = DEPController(config, *self.shape)
 
-    def action(
-        self, config: DEPConfig, initial_steps: int, episodes: int, rng: np.random.Generator
-    ) -> NDArray[np.float32] | None:
+    def action(self, initial_steps: int, episodes: int, rng: np.random.Generator) -> NDArray[np.float32] | None:
         """
         What to do in the next vector step.
 
-        :param config: Its settings
         :param initial_steps: Environment steps in which DEP alone acts
         :param episodes: Finished episodes of all environments
         :param rng: Draws whether an intervention begins
         :return: In [-1, 1], shape (E, d); None where the policy acts
         """
-        turn = self.switch.decide(config, initial_steps, self.shape[0], episodes, rng)
+        turn = self.switch.decide(self.config, initial_steps, self.shape[0], episodes, rng)
         self.asked += 1
         self.acted += turn.acts
         if not turn.updates:
             return None
-        action = self.controller.step(config, self.scale.sensors(config.force_scale))
+        action = self.controller.step(self.config, self.scale.sensors(self.config.force_scale))
         return action.astype(np.float32) if turn.acts else None
 
 
@@ -188,7 +185,7 @@ class DEPExplorationMixin(Algorithm):
         assert self._dep is not None
         # Of the action space, so that it is seeded and kept in checkpoints with the others.
         rng = self.action_space.np_random
-        action = self._dep.action(self.dep, self._initial_dep_steps(), self._episode_num, rng)
+        action = self._dep.action(self._initial_dep_steps(), self._episode_num, rng)
         if action is None:
             return super()._sample_action(learning_starts, action_noise, n_envs)
         action = action.reshape(n_envs, *self.action_space.shape)  # type: ignore[misc]

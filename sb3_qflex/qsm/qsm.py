@@ -1,6 +1,6 @@
 """The QSM algorithm inside Stable-Baselines3: what it is made of, and in which order its steps run."""
 
-from typing import Any, ClassVar, Never, TypeVar
+from typing import Any, ClassVar, Never
 
 import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
@@ -17,8 +17,6 @@ from sb3_qflex.common.networks import Critics
 from sb3_qflex.qsm.objectives import actor_objective, critic_objective
 from sb3_qflex.qsm.options import PRESETS, filled
 from sb3_qflex.qsm.policies import MlpPolicy, MultiInputPolicy, QSMPolicy
-
-SelfQSM = TypeVar("SelfQSM", bound="QSM")
 
 
 class QSM(Algorithm):
