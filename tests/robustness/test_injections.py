@@ -44,6 +44,7 @@ def test_corrupted_files() -> None:
     assert outcomes["refused"] > 20 and outcomes.total() == 30 + len(list(inject_corrupted_files.foreign()))
 
 
+@pytest.mark.slow
 def test_soak(tmp_path: Path) -> None:
     # A process of its own: what other tests hold comes and goes.
     sizes = ["--updates", "300", "--n-envs", "4", "--gradient-steps", "4", "--buffer-size", "40"]

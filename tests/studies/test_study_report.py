@@ -78,11 +78,14 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "_draw_scale", lambda *_: Figure())
 
 
-REPORTED = sorted({"quick", *(path.parent.name for path in COMMITTED.glob(f"*/{REPORT}"))} - {"chain"})
+REPORTED = sorted({"quick", *(path.parent.name for path in COMMITTED.glob(f"*/{REPORT}"))})
+#: The most runs and tasks.
+LARGE = {"chain", "diffusion", "muscles"}
 
 
-# The chain has more runs and tasks than any other.
-@pytest.mark.parametrize("name", [*REPORTED, pytest.param("chain", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in REPORTED]
+)
 def test_the_committed_report_follows_from_the_committed_data(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

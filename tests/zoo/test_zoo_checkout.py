@@ -73,22 +73,18 @@ def train(checkout: Path, *commands: tuple[str, str]) -> str:
     return done.stdout
 
 
-def test_the_stock_commands_read_the_checkouts_files(checkout: Path) -> None:
-    algorithms = ("ppo", "a2c", "dqn", "own")
-    out = train(checkout, *((algo, "CartPole-v1") for algo in algorithms))
-    for algo in algorithms:
-        assert f"Loading hyperparameters from: {checkout}/hyperparams/{algo}.yml" in out
-        # The Zoo's file of the run, and none of ours.
-        folder = checkout / f"logs/{algo}/CartPole-v1_1"
-        assert (folder / "CartPole-v1.zip").is_file() and not (folder / "progress.csv").exists()
-
-
-def test_ours_is_there_as_well(checkout: Path) -> None:
+def test_its_commands_read_its_files(checkout: Path) -> None:
     (checkout / "hyperparams/qflex.yml").write_text(
         "Pendulum-v1: {n_timesteps: 100, policy: MlpPolicy, learning_starts: 90, policy_kwargs: 'dict(net_arch=[8])'}"
     )
-    out = train(checkout, ("qflex", "Pendulum-v1"))
-    assert f"Loading hyperparameters from: {checkout}/hyperparams/qflex.yml" in out
+    stock = ("ppo", "a2c", "dqn", "own")
+    out = train(checkout, *((algo, "CartPole-v1") for algo in stock), ("qflex", "Pendulum-v1"))
+    for algo in (*stock, "qflex"):
+        assert f"Loading hyperparameters from: {checkout}/hyperparams/{algo}.yml" in out
+    for algo in stock:
+        # The Zoo's file of the run, and none of ours.
+        folder = checkout / f"logs/{algo}/CartPole-v1_1"
+        assert (folder / "CartPole-v1.zip").is_file() and not (folder / "progress.csv").exists()
     assert (checkout / "logs/qflex/Pendulum-v1_1/progress.csv").is_file()
 
 
