@@ -89,7 +89,10 @@ class DiagnosticsCallback(BaseCallback):
         self._labels = groups(names, self.model.actor.action_dim)
 
     def _on_step(self) -> bool:
-        if self.num_timesteps - self._last >= self.every and self.model._n_updates > 0:
+        model = self.model
+        due = self.num_timesteps - self._last >= self.every
+        # A model that goes on without its replay buffer has learned, and has nothing to draw states from.
+        if due and model._n_updates > 0 and model.has_enough_transitions:
             self._last = self.num_timesteps
             with untouched_random_state(self.model.device):
                 self._log()

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_qflex.analysis.acting import Act, Explore, explorer
 from sb3_qflex.analysis.states import visited_states
 from sb3_qflex.analysis.trained import Trained
+from sb3_qflex.envs.action_repeat import SUCCESS
 
 _AT_END = "{} at the end"
 
@@ -32,7 +34,7 @@ def run_episodes(
     :param n_episodes: at least 1
     :param seed: seed of the first episode
     :param totals: entries of ``info`` to sum over each episode
-    :param at_end: entries of ``info`` to take at its last step
+    :param at_end: entries of ``info`` to take at its last step; not a number for a success that it does not tell of
     :return: columns ``seed``, ``return``, ``length``, those of ``totals``, and of ``at_end`` with " at the end"; one
         row for each episode
     """
@@ -57,12 +59,17 @@ def _first_episodes(act: Act, env: VecEnv, totals: Sequence[str], at_end: Sequen
         sums["return"] += rewards * running
         sums["length"] += running
         for name in totals:
-            sums[name] += np.array([info[name] for info in infos]) * running
+            sums[name] += np.nan_to_num(_told(infos, name)) * running
         for name, values in ends.items():
-            values[running] = np.array([info[name] for info in infos], dtype=float)[running]
+            values[running] = _told(infos, name)[running]
         running &= ~dones
     columns = sums | {_AT_END.format(name): values for name, values in ends.items()}
     return pd.DataFrame(columns).astype({"length": int})
+
+
+def _told(infos: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """An entry of each ``info``; success, of which not every step tells, is not a number where it is missing."""
+    return np.array([info.get(name, np.nan) if name in SUCCESS else info[name] for info in infos], dtype=float)
 
 
 def explored_episodes(

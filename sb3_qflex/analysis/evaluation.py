@@ -100,16 +100,11 @@ def evaluate(act: Act, env: VecEnv, episodes: int, seed: int) -> Evaluation:
     :param episodes: at least 1
     :param seed: seed of the first episode
     """
-    key = _success_key(env)
-    played = run_episodes(act, env, episodes, seed, totals=[key] if key else [], at_end=[key] if key else [])
+    played = run_episodes(act, env, episodes, seed, totals=SUCCESS, at_end=SUCCESS)
+    told = (key for key in SUCCESS if played[f"{key} at the end"].notna().any() or (played[key] > 0).any())
+    key = next(told, None)
     at_end = at_any_step = None
     if key is not None:
-        at_end = Share(int(played[f"{key} at the end"].sum()), episodes)
+        at_end = Share(int(played[f"{key} at the end"].sum()), episodes)  # a last step that tells nothing has none
         at_any_step = Share(int((played[key] > 0).sum()), episodes)
     return Evaluation(played["return"].to_numpy(), played["length"].to_numpy(), at_end, at_any_step)
-
-
-def _success_key(env: VecEnv) -> str | None:
-    env.reset()
-    (info, *_) = env.step(np.stack([env.action_space.sample() for _ in range(env.num_envs)]))[3]
-    return next((key for key in SUCCESS if key in info), None)

@@ -23,9 +23,9 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from sb3_qflex.analysis.listed import without_repeat, wrappers_of
 from sb3_qflex.qflex.policies import QFlexPolicy
 from sb3_qflex.qflex.qflex import QFlex
+from sb3_qflex.zoo.listed import without_repeat, wrappers_of
 from sb3_qflex.zoo.registration import register
 
 Wrapper = Callable[[gym.Env], gym.Env]
@@ -180,6 +180,8 @@ def load_all(paths: Sequence[Path], env_id: str | None = None, algo: str | None 
     """
     paths = [one for path in paths for one in (_runs_below(path) or [path])]
     found = [load(path, env_id, algo) for path in paths]
+    if env_id is not None and env_id not in (ids := {one.task.env_id for one in found}):
+        raise ModelError(f"--env {env_id} is for zip files outside of run folders; these models are of {sorted(ids)}.")
     for label in {one.label for one in found}:
         alike = [index for index, one in enumerate(found) if one.label == label]
         if len(alike) > 1:
@@ -287,9 +289,12 @@ def algorithm_of(path: Path) -> type[BaseAlgorithm]:
 
     data = load_from_zip_file(path)[0] or {}
     policy_class = data.get("policy_class")
-    found = [algorithm for algorithm in ALGOS.values() if policy_class in algorithm.policy_aliases.values()]
+    # A policy class of the user's belongs where its nearest base class does.
+    bases = getattr(policy_class, "__mro__", ())
+    known = ([one for one in ALGOS.values() if base in one.policy_aliases.values()] for base in bases)
+    found = next(filter(None, known), [])
     if not found:
-        raise ModelError(f"{path}: its policy {policy_class} belongs to no algorithm of RL Zoo; say which with --algo.")
+        raise ModelError(f"{path}: its policy {policy_class} belongs to no algorithm of RL Zoo.")
     # The first of those that differ in nothing but defaults, such as QFlex and CrossQ, is the base class.
     found.sort(key=lambda one: len(one.__mro__))
     arguments = {one: _arguments_of(one) for one in found}

@@ -206,7 +206,7 @@ class TrainingCheckpoint(BaseCallback):
         if self.model._last_obs is None:
             content = Content(content.replay, environments=False)
         try:
-            manifest = save(self.model, self.folder, content)
+            manifest = save(self.model, self.folder, content, self.locals["callback"])
         except OSError as error:
             raise CheckpointError(self._why_not(error)) from error
         if content.environments and not manifest.environments:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.noise import VectorizedActionNoise
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -19,6 +19,7 @@ from sb3_qflex.checkpoint.randomness import set_random_states
 from sb3_qflex.checkpoint.rows import read_index, read_rows
 from sb3_qflex.checkpoint.saving import ENVIRONMENTS, MODEL, NORMALIZATION, REPLAY, STATE, Lineage
 from sb3_qflex.checkpoint.streams import cut_streams, relay
+from sb3_qflex.common.callbacks import put_back_evaluations
 from sb3_qflex.common.off_policy import OffPolicyBase
 from sb3_qflex.vec_env.errors import NotSavableError
 
@@ -89,8 +90,9 @@ def _restore(model: OffPolicyBase, folder: CheckpointFolder, manifest: Manifest)
         _start_episodes_anew(model, env)
     state = th.load(path / STATE, map_location=model.device, weights_only=False)
 
-    def at_learning_start() -> None:
+    def at_learning_start(callback: BaseCallback) -> None:
         model.restore_training_state(state["model"])
+        put_back_evaluations(callback, state.get("evaluations", []))
         set_random_states(model.action_space, state["random"])
 
     model.at_learning_start = at_learning_start
@@ -136,8 +138,6 @@ def _take_buffer(model: OffPolicyBase, buffer: ReplayBuffer, manifest: Manifest,
         buffer.size() * buffer.n_envs - dropped,
         dropped,
     )
-    if isinstance(model.action_noise, VectorizedActionNoise):
-        model.action_noise = model.action_noise.base_noise  # learn() makes as many as there are environments
 
 
 def _start_episodes_anew(model: OffPolicyBase, env: VecEnv) -> None:

@@ -3,7 +3,8 @@ A replay buffer as rows on disk.
 
 A row is what one vector step stored: one transition of every environment. Rows are counted from the first that the
 training stored; SB3's ring of B rows holds row r at index r mod B. Most arrays of a row never change again, so that a
-checkpoint appends the new rows only; ``dones``, ``timeouts`` and HER's bookkeeping do, and are written whole.
+checkpoint appends the new rows only; ``dones``, ``timeouts``, HER's bookkeeping and arrays of a subclass do, and are
+written whole.
 """
 
 from collections.abc import Iterator
@@ -35,11 +36,16 @@ def lasting_arrays(buffer: ReplayBuffer) -> Arrays:
 
 
 def changing_arrays(buffer: ReplayBuffer) -> Arrays:
-    """By name, the buffer's small arrays (B, environments) whose rows may change later."""
-    arrays: Arrays = {"dones": buffer.dones, "timeouts": buffer.timeouts}
-    if isinstance(buffer, HerReplayBuffer):
-        arrays |= {"ep_start": buffer.ep_start, "ep_length": buffer.ep_length}
-    return arrays
+    """
+    By name, the buffer's other arrays (B, environments, ...), whose rows may change later: SB3's, and those that a
+    class of the user's has beside them.
+    """
+    shape, lasting = (buffer.buffer_size, buffer.n_envs), lasting_arrays(buffer)
+    return {
+        name: array
+        for name, array in vars(buffer).items()
+        if isinstance(array, np.ndarray) and array.shape[:2] == shape and array.dtype != object and name not in lasting
+    }
 
 
 def pieces(buffer: ReplayBuffer, first: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -86,8 +92,8 @@ def read_index(path: Path, buffer: ReplayBuffer) -> None:
     """Read what :func:`write_index` wrote into a buffer of the same shape, whose rows are already read."""
     with np.load(path) as index:
         buffer.pos, buffer.full = int(index["pos"]), bool(index["full"])
-        for name, array in changing_arrays(buffer).items():
-            array[: buffer.size()] = index[name]
+        for name in changing_arrays(buffer).keys() & index.keys():
+            vars(buffer)[name][: buffer.size()] = index[name]
         if buffer.optimize_memory_usage:
             buffer.observations[buffer.pos] = index["observations_at_pos"]
         if isinstance(buffer, HerReplayBuffer):

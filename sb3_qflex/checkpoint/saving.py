@@ -5,9 +5,11 @@ import pickle
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from sb3_qflex.checkpoint.environments import get_states
@@ -15,6 +17,7 @@ from sb3_qflex.checkpoint.layout import CheckpointFolder
 from sb3_qflex.checkpoint.manifest import MANIFEST, File, Manifest, Segment
 from sb3_qflex.checkpoint.randomness import get_random_states
 from sb3_qflex.checkpoint.rows import pieces, write_index, write_rows
+from sb3_qflex.common.callbacks import evaluations_in
 from sb3_qflex.common.off_policy import OffPolicyBase
 from sb3_qflex.common.persistence import sync
 from sb3_qflex.common.version import VERSION
@@ -58,13 +61,14 @@ class Content:
     environments: bool
 
 
-def save(model: OffPolicyBase, folder: CheckpointFolder, content: Content) -> Manifest:
+def save(model: OffPolicyBase, folder: CheckpointFolder, content: Content, callback: BaseCallback) -> Manifest:
     """
     Write one checkpoint of a model between two rollouts.
 
     :param model: Whose ``checkpoint_lineage`` belongs to the folder; it is advanced.
     :param folder: The locked folder.
     :param content: What to save.
+    :param callback: Of the training, whose evaluations are saved too.
     :raises OSError: If the disk refuses; what was there before is whole.
     """
     lineage, env = model.checkpoint_lineage, model.get_env()
@@ -75,7 +79,7 @@ def save(model: OffPolicyBase, folder: CheckpointFolder, content: Content) -> Ma
         if content.replay:
             rows, segments = _append_rows(model, folder, lineage, number)
         with folder.new_generation(number) as path:
-            _write_files(model, path, content, env)
+            _write_files(model, path, content, env, evaluations_in(callback))
             manifest = Manifest(
                 run=lineage.run,
                 generation=number,
@@ -98,9 +102,12 @@ def save(model: OffPolicyBase, folder: CheckpointFolder, content: Content) -> Ma
     return manifest
 
 
-def _write_files(model: OffPolicyBase, path: Path, content: Content, env: VecEnv) -> None:
+def _write_files(
+    model: OffPolicyBase, path: Path, content: Content, env: VecEnv, evaluations: list[dict[str, Any]]
+) -> None:
     model.save(path / MODEL)
-    th.save({"random": get_random_states(model.action_space), "model": model.training_state()}, path / STATE)
+    random = get_random_states(model.action_space)
+    th.save({"random": random, "model": model.training_state(), "evaluations": evaluations}, path / STATE)
     vec_normalize = unwrap_vec_normalize(env)
     if vec_normalize is not None:
         vec_normalize.save(str(path / NORMALIZATION))

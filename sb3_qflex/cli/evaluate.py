@@ -27,6 +27,8 @@ def main(prog: str, argv: Sequence[str]) -> None:
     args = parser.parse_args(argv)
     if not args.models and not args.pretrained:
         parser.error("which one? Give a MODEL, or --pretrained ID")
+    if args.pretrained and args.stochastic:
+        parser.error("--stochastic is for models: the table of trained policies is of deterministic actions")
     from sb3_qflex.speed.report import markdown_table
 
     with told(ValueError, OSError):

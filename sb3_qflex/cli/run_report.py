@@ -25,14 +25,19 @@ def main(prog: str, argv: Sequence[str]) -> None:
     out = args.out or args.run_folder / "report.html"
     if out.exists() and _MARK not in out.read_text(errors="replace"):
         parser.error(f"{out} was not written by this command: move it away, or choose another --out")
+    from sb3_qflex.analysis.trained import ModelError
     from sb3_qflex.run_report.files import read_run
     from sb3_qflex.run_report.model_figures import look_at
     from sb3_qflex.run_report.page import write_page
 
     with told(ValueError, ImportError):
         run = read_run(args.run_folder, args.tensorboard)
-        has_model = bool(run.models) and not args.no_model
-        look = look_at(run.models[0], args.episodes, args.states, args.seed) if has_model else None
+        look = None
+        if run.models and not args.no_model:
+            try:
+                look = look_at(run.models[0], args.episodes, args.states, args.seed)
+            except ModelError as error:
+                print(f"The page goes without what the trained policy would be played for: {error}")
         page = write_page(run, look, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")

@@ -25,6 +25,7 @@ def main(prog: str, argv: Sequence[str]) -> None:
     lift = "vertical velocity in m/s that keeps a body that can fall where it is (default: %(default)s)"
     add("--lift", type=float, default=0.1, help=lift)
     add("--out", type=Path, default=Path("groups.json"), help="JSON file, a picture beside it (default: %(default)s)")
+    add("--overwrite", action="store_true", help="replace both files where they are there")
     chosen = parser.parse_args(argv)
     with told(ValueError, ImportError, OSError):
         _find(chosen, f"{prog} {shlex.join(argv)}")
@@ -39,6 +40,9 @@ def _find(chosen: argparse.Namespace, command: str) -> None:
 
     if chosen.out.suffix != ".json":
         raise ValueError(f"--out {chosen.out} has to end with .json, by which `groups` knows a file from a preset.")
+    there = [path for path in (chosen.out, chosen.out.with_suffix(".png")) if path.exists() and not chosen.overwrite]
+    if there:
+        raise ValueError(f"{' and '.join(map(str, there))} would be replaced: choose another --out, or --overwrite.")
     try:
         env = gym.make(chosen.env)
     except gym.error.Error as error:

@@ -54,9 +54,13 @@ def main(prog: str, argv: Sequence[str]) -> None:
     args = parser.parse_args(argv)
     if (args.model is None) == (args.pretrained is None):
         parser.error("give either a model or --pretrained ID")
+    if args.pretrained is not None and (args.env or args.env_kwargs != ["{}"] or args.flow_steps):
+        parser.error("--env, --env-kwargs and --flow-steps are for a model: a trained policy has its own")
     for path, suffix in ((args.out, ".mp4"), (args.gif, ".gif")):
         if path is not None and (path.suffix != suffix or path.exists()):
             parser.error(f"{path} must end in {suffix} and must not exist yet")
+        if path is not None and not path.parent.is_dir():
+            parser.error(f"{path}: there is no folder {path.parent}")
     from sb3_qflex.watch.camera import use_egl_without_a_screen, without_shadows
 
     use_egl_without_a_screen()

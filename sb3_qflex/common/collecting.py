@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
@@ -41,7 +41,7 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
     # Open while learn() runs: what callbacks put there is undone however it ends.
     while_learning: ExitStack | None = None
     # What a resumed model still has to restore once learn() is set up, since setting up disturbs it.
-    at_learning_start: Callable[[], None] | None = None
+    at_learning_start: Callable[[BaseCallback], None] | None = None
     # Which checkpoint the model comes from or has last left, see TrainingCheckpoint.
     checkpoint_lineage: Any = None
     # At which step of the model RepeatUntil ended the action repeat: since then discount, updates and buffer are those
@@ -89,7 +89,7 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
             assert isinstance(callback, BaseCallback)
             callback.on_training_start(locals(), globals())
             if self.at_learning_start is not None:
-                self.at_learning_start()
+                self.at_learning_start(callback)
                 self.at_learning_start = None
             with suppress(StopTrainingError):
                 self._learn_until(total_timesteps, callback, log_interval)
@@ -112,11 +112,15 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
             )
             if not rollout.continue_training:
                 break
-            # A callback may have given the buffer up.
-            if self.num_timesteps > self._updates_from and self.replay_buffer.size() > 0:
+            if self.has_enough_transitions:
                 gradient_steps = self.gradient_steps if self.gradient_steps >= 0 else rollout.episode_timesteps
                 if gradient_steps > 0:
                     self.train(batch_size=self.batch_size, gradient_steps=gradient_steps)
+
+    @property
+    def has_enough_transitions(self) -> bool:
+        """Whether there are as many in the replay buffer as updates wait for; a callback may have given it up."""
+        return self.num_timesteps > self._updates_from and self.replay_buffer.size() > 0
 
     def _setup_learn(
         self,
@@ -136,6 +140,8 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
             self.while_learning.enter_context(self.env.unwrapped.essential_infos())
         new_buffer = self.replay_buffer.size() == 0
         goes_on = not reset_num_timesteps and self._last_obs is not None
+        if isinstance(self.action_noise, VectorizedActionNoise) and self.action_noise.n_envs != self.n_envs:
+            self.action_noise = self.action_noise.base_noise  # SB3 makes as many as there are environments
         action_noise = deepcopy(self.action_noise)
         prepared = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, *args, **kwargs)
         if goes_on and type(action_noise) is type(self.action_noise):

@@ -70,6 +70,9 @@ class LearnerGuard:
         for frozen in (p for p in parameters if not p.requires_grad):
             frozen.grad = None
         parameters = [p for p in parameters if p.requires_grad]
+        if not parameters:
+            self.check(f"{name} loss", loss.detach(), update)
+            return
         gradients = th.autograd.grad(loss, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient

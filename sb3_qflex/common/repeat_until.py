@@ -56,16 +56,16 @@ class RepeatUntil(BaseCallback):
             )
         self._repeat = self.training_env.get_attr("repeat")[0]
         self._steps = self.fraction * self.locals["total_timesteps"]
-        if model.repeat_ended_at is not None:
-            self._hold_for_one()
 
     def _on_rollout_start(self) -> None:
-        if self._repeat > 1 and self.model.num_timesteps >= self._steps:
-            assert isinstance(self.model, CollectingAlgorithm)
+        assert isinstance(self.model, CollectingAlgorithm)
+        if self._repeat > 1 and self.model.repeat_ended_at is None and self.model.num_timesteps >= self._steps:
             self.model.gamma **= 1 / self._repeat
             _update_as_often(self.model, self._repeat)
             self.model.forget_transitions()
             self.model.repeat_ended_at = self.model.num_timesteps
+        # Also where it had ended before: another callback may have put the model's state back at the start.
+        if self._repeat > 1 and self.model.repeat_ended_at is not None:
             self._hold_for_one()
 
     def _on_step(self) -> bool:

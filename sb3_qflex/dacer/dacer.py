@@ -15,7 +15,14 @@ from sb3_qflex.common import options, validation
 from sb3_qflex.common.diffusion import policy_learning_rate
 from sb3_qflex.common.diffusion_networks import NoisePredictor, Temperature
 from sb3_qflex.common.keywords import check_keywords, without_sde
-from sb3_qflex.dacer.entropy import ESTIMATORS, check_components, choose_estimator, diag_entropy, gmm_entropy
+from sb3_qflex.dacer.entropy import (
+    ESTIMATORS,
+    check_components,
+    check_samples,
+    choose_estimator,
+    diag_entropy,
+    gmm_entropy,
+)
 from sb3_qflex.dacer.networks import ReturnCritics
 from sb3_qflex.dacer.objectives import actor_objective, critic_objective
 from sb3_qflex.dacer.options import PRESETS
@@ -115,7 +122,7 @@ class DACER(Algorithm):
     alpha_lr: float = options.number(above=True)
     alpha_delay: int = options.count()
     target_entropy_scale: float = options.number()
-    entropy_samples: int = options.count(minimum=2)
+    entropy_samples: int = options.option(lambda model, _, value: check_samples(value, model.entropy_components))
     entropy_components: int = options.option(lambda model, _, value: check_components(value, model.entropy_samples))
     entropy_estimator: str | None = options.choice(ESTIMATORS)
     max_grad_norm: float | None = options.number(above=True, optional=True)

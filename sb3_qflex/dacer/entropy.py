@@ -66,6 +66,16 @@ def check_components(components: int, samples: int) -> None:
         )
 
 
+def check_samples(samples: int, components: int) -> None:
+    """
+    :param samples: Of each state.
+    :param components: Of the mixture.
+    :raises ValueError: If it is no count above 1, or smaller than the number of components.
+    """
+    check_count("entropy_samples", samples, 2)
+    check_components(components, samples)
+
+
 def diag_entropy(samples: th.Tensor) -> th.Tensor:
     """
     Entropy of a Gaussian with the variance of each coordinate: an upper bound for any distribution of these variances.

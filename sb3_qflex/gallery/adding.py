@@ -10,12 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.base_class import BaseAlgorithm
+import numpy as np
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_qflex.algorithm import Algorithm
 from sb3_qflex.analysis.evaluation import EPISODES, SEED
-from sb3_qflex.analysis.listed import REPEAT, Listed, last_part, listed
 from sb3_qflex.analysis.pretrained import Pretrained, as_played, load_pretrained, packages_of, play
 from sb3_qflex.analysis.trained import Trained, load, run_arguments
 from sb3_qflex.common.validation import UnsupportedError
@@ -23,6 +22,8 @@ from sb3_qflex.export import observations
 from sb3_qflex.export.onnx_file import export_onnx
 from sb3_qflex.export.policy_file import SUFFIX, ShareablePolicy
 from sb3_qflex.pretrained.index import HOME, MOST_BYTES, Collection, Entry, Played, PretrainedError, describe_file
+from sb3_qflex.zoo.listed import last_part, listed
+from sb3_qflex.zoo.task_steps import repeat_of, task_steps
 
 #: Wrappers of training that change neither what the policy sees nor what its actions do.
 TRAINING_ONLY = (
@@ -90,9 +91,8 @@ def add(request: Request) -> Entry:
         raise PretrainedError(
             f"--id {request.id}: lower-case letters, digits and single '-' between them, it names files."
         )
-    collection = Collection(request.folder)
-    if not request.overwrite:
-        collection.check_free(request.id)
+    if not request.overwrite and request.folder.is_dir():
+        Collection(request.folder).check_free(request.id)
     trained = load(request.run, request.environment, env_kwargs=request.env_kwargs)
     if not isinstance(trained.model, Algorithm) or not isinstance(trained.model.policy, ShareablePolicy):
         raise PretrainedError(f"{trained.label}: only algorithms of this package have policy files.")
@@ -106,7 +106,7 @@ def add(request: Request) -> Entry:
         request.folder.mkdir(parents=True, exist_ok=True)
         for suffix in entry.files:
             shutil.copy(Path(aside) / f"{entry.id}{suffix}", request.folder)
-    collection.add(entry)
+    Collection(request.folder).add(entry)
     return entry
 
 
@@ -131,7 +131,7 @@ def _entry(request: Request, trained: Trained) -> Entry:
         policy_class=f"{type(policy).__module__}:{type(policy).__qualname__}",
         command=request.command or _command_of(arguments),
         seed=seed,
-        steps=_frames(trained.model, wrappers),
+        steps=_frames(trained),
         cpu_minutes=round(_cpu_minutes(request), 1),
         storage=request.storage,
         files={},
@@ -141,12 +141,11 @@ def _entry(request: Request, trained: Trained) -> Entry:
     )
 
 
-def _frames(model: BaseAlgorithm, wrappers: Listed) -> int:
+def _frames(trained: Trained) -> int:
     """Steps of the task that the steps of a model stand for."""
+    model, repeat = trained.model, repeat_of(trained.task.hyperparams.get("env_wrapper"))
     assert isinstance(model, Algorithm)  # add() saw to it
-    repeat = next((options.get("repeat", 1) for name, options in wrappers if last_part(name) == REPEAT), 1)
-    held = model.num_timesteps if model.repeat_ended_at is None else model.repeat_ended_at
-    return model.num_timesteps + held * (repeat - 1)
+    return int(task_steps(np.array(model.num_timesteps), repeat, model.repeat_ended_at))
 
 
 def _command_of(arguments: dict[str, Any] | None) -> str:

@@ -103,11 +103,15 @@ class Collection:
 
     :param folder: By default the one that ``SB3_QFLEX_PRETRAINED`` names, or the package's own. One without an index
         of its own has files of the package's policies, which did not fit into the wheel.
-    :raises PretrainedError: If its index is damaged or of a newer format
+    :raises PretrainedError: If there is no such folder, or its index is damaged or of a newer format
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = Path(folder or os.environ.get(VARIABLE) or HOME)
+        if not self.folder.is_dir():
+            raise PretrainedError(
+                f"There is no folder {self.folder} of trained policies (folder=, --folder, {VARIABLE})."
+            )
         own = self.folder / INDEX
         self.entries: dict[str, Entry] = _read(own if own.is_file() else HOME / INDEX)
 

@@ -111,6 +111,8 @@ class EvaluatedPolicy(ShareablePolicy):
         return smallest(self.critic.q_values(features, actions))
 
     def _plain_gradient(self, features: th.Tensor) -> QGradient:
+        with th.inference_mode(False):
+            features = features.clone() if features.is_inference() else features
         return partial(min_q_gradient, partial(self.critic.q_values, features))
 
     @th.no_grad()

@@ -35,8 +35,9 @@ def min_q_gradient(q_values: QValues, actions: th.Tensor) -> th.Tensor:
     :param actions: Shape (B, |A|).
     :return: g, shape (B, |A|).
     """
-    with th.enable_grad():
-        actions = actions.detach().requires_grad_(True)
+    # A caller's inference mode would record nothing, and lend its tensors to no gradient.
+    with th.inference_mode(False), th.enable_grad():
+        actions = actions.detach().clone().requires_grad_(True)
         # The sum has each sample's own gradient, since eval-mode critics treat samples independently.
         (gradient,) = th.autograd.grad(smallest(q_values(actions)).sum(), actions)
     return gradient

@@ -15,6 +15,7 @@ from sb3_qflex.analysis.superiority import STEPS, read_events
 from sb3_qflex.analysis.trained import run_arguments
 from sb3_qflex.zoo.curves import Run, load_run
 from sb3_qflex.zoo.progress import PROGRESS_FILE
+from sb3_qflex.zoo.task_steps import task_steps_of_run
 
 
 class NoRunError(ValueError):
@@ -88,6 +89,8 @@ def read_run(folder: Path, tensorboard: Path | None = None) -> RunFiles:
         logged, logged_in = _events(tensorboard), f"the event files in {tensorboard}"
     elif progress.is_file() and progress.stat().st_size:
         logged, logged_in = pd.read_csv(progress), PROGRESS_FILE
+    if STEPS in logged:
+        logged = logged.assign(**{STEPS: task_steps_of_run(folder, logged[STEPS].to_numpy())})
     final = folder / f"{settings.name}.zip"
     models = tuple(path for path in (final, *sorted(folder.glob("*.zip"))) if path.is_file())
     return RunFiles(

@@ -95,6 +95,7 @@ class Study:
     :param contenders: the algorithms
     :param text: what it is for, shown in the report
     :param save_every: environment steps between models that are kept, None for the last only
+    :param file: the file's name
     """
 
     name: str
@@ -106,6 +107,12 @@ class Study:
     contenders: tuple[Contender, ...]
     text: str = ""
     save_every: int | None = None
+    file: str = ""
+
+    @property
+    def argument(self) -> str:
+        """What commands take for it: the name of a study of the package, the file of another."""
+        return self.name if self.folder == PACKAGED else self.file
 
 
 def packaged_studies() -> dict[str, Path]:
@@ -149,7 +156,7 @@ def _study(content: Any, path: Path) -> Study:
     values["contenders"] = tuple(_contender(label, value, shared) for label, value in values.pop("algorithms").items())
     _distinct([task.name for task in values["tasks"]], "tasks")
     _distinct([contender.label for contender in values["contenders"]], "algorithms")
-    study = Study(name=path.stem, folder=path.parent, **values)
+    study = Study(name=path.stem, folder=path.parent, file=path.name, **values)
     if study.evaluation.every > study.budget:
         raise StudyError(f"evaluation.every: {study.evaluation.every} is more than the budget {study.budget}")
     return study

@@ -13,6 +13,7 @@ import yaml
 from sb3_qflex.studies.definition import Contender, Evaluation, Study, StudyError, Task, folder_name
 from sb3_qflex.zoo.compare import zoo_train_command
 from sb3_qflex.zoo.hyperparameters import REGIMES, our_file, zoo_folder
+from sb3_qflex.zoo.task_steps import repeat_of, until_of
 
 _RECORDER = "sb3_qflex.studies.recorder.RunRecorder"
 _REPEAT = "sb3_qflex.envs.ActionRepeat"
@@ -150,6 +151,12 @@ def plan_runs(study: Study) -> list[Plan]:
 
 def _hyperparameters(study: Study, task: Task, contender: Contender) -> dict[str, Any]:
     values = {**_entry(study, task, contender), **task.hyperparameters, **contender.hyperparameters}
+    if repeat_of(values.get("env_wrapper")) > 1 or until_of(values.get("callback")) is not None:
+        raise StudyError(
+            f"{study.name}: algorithms.{contender.label} on {task.name} has ActionRepeat among its wrappers or "
+            "RepeatUntil among its callbacks, and a study counts steps of the task: take them out (env_wrapper, "
+            "callback), and give action_repeat to the algorithm"
+        )
     if contender.action_repeat > 1:
         known = values.get("env_wrapper") or []
         repeat = {_REPEAT: {"repeat": contender.action_repeat}}

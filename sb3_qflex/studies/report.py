@@ -25,7 +25,7 @@ def write_report(study: Study, out: Path, runs: Path | None = None) -> list[Path
     data = _committed(out, study) if runs is None else _extracted(study, out, runs)
     results = read_results(study, data)
     if not results.runs:
-        raise StudyError(f"no run of {study.name} is finished: sb3-qflex study run {study.name}")
+        raise StudyError(f"no run of {study.name} is finished: sb3-qflex study run {study.argument}")
     # rliable is an extra, which running a study does not need.
     from sb3_qflex.studies.pictures import draw_study
     from sb3_qflex.studies.tables import to_markdown
@@ -47,6 +47,6 @@ def _committed(out: Path, study: Study) -> dict[str, bytes]:
 
 def _extracted(study: Study, out: Path, runs: Path) -> dict[str, bytes]:
     if not runs.is_dir():
-        raise StudyError(f"{runs} is no folder of runs: sb3-qflex study run {study.name} --out {runs}")
+        raise StudyError(f"{runs} is no folder of runs: sb3-qflex study run {study.argument} --out {runs}")
     data = extract([RunFolder(plan, runs.resolve()) for plan in plan_runs(study)])
     return join(_committed(out, study), data) if (out / RUNS).is_file() else data

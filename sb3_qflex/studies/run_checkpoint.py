@@ -21,29 +21,22 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_qflex.checkpoint.environments import EnvironmentStates, get_states, restore_statistics, set_states
 from sb3_qflex.checkpoint.randomness import get_random_states, set_random_states
 from sb3_qflex.checkpoint.streams import cut_streams
-from sb3_qflex.common.callbacks import all_callbacks
+from sb3_qflex.common.callbacks import all_callbacks, evaluation_state
 from sb3_qflex.common.off_policy import OffPolicyBase
 from sb3_qflex.common.persistence import sync
 from sb3_qflex.studies.definition import StudyError
 from sb3_qflex.studies.recorder import RunRecorder
 from sb3_qflex.studies.run_folder import CHECKPOINTS
 from sb3_qflex.vec_env.errors import NotSavableError
+from sb3_qflex.zoo.progress import PROGRESS_FILE
 
 _KEPT, _WRITING, _STEPS = "kept", ".writing", "steps-"
 _MODEL, _REPLAY, _STATE, _NORMALIZATION = "model.zip", "replay.pkl", "state.pkl", "vecnormalize.pkl"
 #: Files of RL Zoo's folder that training adds to.
-_ADDED_TO = ("*monitor.csv", "rl_model_*")
-#: Attributes of SB3's algorithms that change while they learn, beside networks, optimizers and replay data.
-_PROGRESS = (
-    "num_timesteps", "_n_updates", "_episode_num", "_last_obs", "_last_original_obs", "_last_episode_starts",
-    "ep_info_buffer", "ep_success_buffer", "action_noise",
-)  # fmt: skip
+_ADDED_TO = ("*monitor.csv", "rl_model_*", "evaluations.npz", PROGRESS_FILE)
+#: Attributes in SB3's zip files that are of the process that learns.
+_OF_THE_PROCESS = {"start_time", "tensorboard_log", "verbose"}
 _MEMORY = "_last_lstm_states"
-#: The same of SB3's EvalCallback.
-_EVALUATION = (
-    "best_mean_reward", "last_mean_reward",
-    "evaluations_timesteps", "evaluations_results", "evaluations_length", "evaluations_successes",
-)  # fmt: skip
 
 
 class RunCheckpoint(BaseCallback):
@@ -51,7 +44,8 @@ class RunCheckpoint(BaseCallback):
     Takes a checkpoint between two rollouts every so often, and goes on from the last one at the start of training.
 
     On the same machine a run that went on gives what it would have given undisturbed, bit for bit, where the states of
-    its environments pickle. Where they do not (MyoSuite 3) they start new episodes with other seeds.
+    its environments pickle. Where they do not (MyoSuite 3) they start new episodes with other seeds. The noise of SB3's
+    gSDE (``use_sde``) off-policy is drawn anew.
 
     :param folder: of the run
     :param every: seconds between two checkpoints
@@ -178,8 +172,8 @@ def _restore_training(model: BaseAlgorithm, folder: Path) -> None:
     model.set_parameters(parameters, exact_match=True, device=model.device)
     for name, value in (variables or {}).items():
         recursive_setattr(model, f"{name}.data", value.data)
-    for name in data.keys() & set(_PROGRESS):
-        setattr(model, name, data[name])
+    # As SB3's load does: the settings are the same, but for those that change in training.
+    vars(model).update({name: value for name, value in data.items() if name not in _OF_THE_PROCESS})
     if isinstance(model, OffPolicyAlgorithm):
         model.load_replay_buffer(folder / _REPLAY, truncate_last_traj=False)
     statistics = folder / _NORMALIZATION
@@ -219,7 +213,7 @@ def _state(callback: BaseCallback) -> dict[str, Any]:
     if isinstance(callback, RunRecorder):
         state["measured"] = callback.measured_so_far()
     if isinstance(callback, EvalCallback):
-        state["evaluation"] = {name: getattr(callback, name) for name in _EVALUATION}
+        state["evaluation"] = evaluation_state(callback)
         state["environments"] = _states(callback.eval_env)
     return state
 

@@ -55,8 +55,8 @@ def to_markdown(results: Results, figures: Mapping[str, str]) -> str:
 def _how_made(study: Study) -> str:
     return (
         f"{study.budget:,} environment steps each. Runs and report:\n\n```bash\n"
-        f"sb3-qflex study run {study.name}\n"
-        f"sb3-qflex study report {study.name} --runs runs/{study.name}\n```\n\n"
+        f"sb3-qflex study run {study.argument}\n"
+        f"sb3-qflex study report {study.argument} --runs runs/{study.name}\n```\n\n"
         f"Tables and figures are made from [{RUNS}]({RUNS}), [{EVALUATIONS}]({EVALUATIONS}) and\n"
         f"[{TRAINING}]({TRAINING}) alone; [{SETTINGS}]({SETTINGS}) has all settings and commands."
     )

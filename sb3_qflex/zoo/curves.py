@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from stable_baselines3.common.monitor import load_results
 from stable_baselines3.common.results_plotter import X_TIMESTEPS, ts2xy, window_func
 
+from sb3_qflex.zoo.task_steps import task_steps_of_run
+
 #: Episodes of the running mean, and of the "last episodes" of a summary.
 WINDOW = 100
 
@@ -44,7 +46,8 @@ def load_run(folder: Path, label: str | None = None) -> Run:
     eval_steps, eval_returns = np.empty(0), np.empty((0, 0))
     if (folder / "evaluations.npz").is_file():
         with np.load(folder / "evaluations.npz") as evaluations:
-            eval_steps, eval_returns = evaluations["timesteps"], evaluations["results"]
+            # Monitors count steps of the task, evaluations those of the model.
+            eval_steps, eval_returns = task_steps_of_run(folder, evaluations["timesteps"]), evaluations["results"]
     label = label or f"{folder.resolve().parent.name} {folder.name}"
     return Run(label, np.asarray(steps, float), np.asarray(returns, float), eval_steps, eval_returns)
 

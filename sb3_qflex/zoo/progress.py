@@ -14,7 +14,7 @@ PROGRESS_FILE = "progress.csv"
 
 
 class ProgressFile(BaseCallback):
-    """Write all that is logged to a CSV file as well, one row for each dump; a file that is there is replaced."""
+    """Write all that is logged to a CSV file as well, one row for each dump, behind the rows that are there."""
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
@@ -22,7 +22,12 @@ class ProgressFile(BaseCallback):
         self._output: CSVOutputFormat | None = None
 
     def _on_training_start(self) -> None:
+        before = self.path.read_text() if self.path.is_file() else ""
         self._output = CSVOutputFormat(str(self.path))
+        if before:
+            # SB3's format begins a new file; these are the columns that it goes on with.
+            self._output.file.write(before)
+            self._output.keys = before.splitlines()[0].split(",")
         self.logger.output_formats.append(self._output)
 
     def _on_step(self) -> bool:

@@ -4,12 +4,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from helpers.small_models import BoxEnv, assert_same, bit_flipping, parameters, small_model
-from stable_baselines3 import SAC
+from stable_baselines3 import SAC, HerReplayBuffer
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import SubprocVecEnv
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sb3_qflex import DiagnosticsCallback
+from sb3_qflex import DiagnosticsCallback, QFlex
 from sb3_qflex.analysis.actuators import actuator_names
 
 SCALARS = {
@@ -72,6 +72,20 @@ def test_training_is_the_same_with_and_without(options):
     np.testing.assert_array_equal(*(run.replay_buffer.actions for run in runs))
     for with_callback in runs[1:]:
         assert "diagnostics/q_gain" in with_callback.logger.name_to_value
+
+
+@pytest.mark.parametrize("replay", [{}, {"replay_buffer_class": HerReplayBuffer}], ids=str)
+def test_a_loaded_model_is_looked_at_once_it_has_states(replay, tmp_path):
+    env = bit_flipping() if replay else BoxEnv()
+    policy = "MultiInputPolicy" if replay else "MlpPolicy"
+    small_model(env, policy, **replay).learn(40).save(tmp_path / "model")
+    model = QFlex.load(tmp_path / "model", env, device="cpu")
+    callback = small_callback(every=1)
+    with pytest.warns(UserWarning, match="goes on without its replay buffer"):
+        model.learn(20, callback, reset_num_timesteps=False)
+    assert callback._last == 40
+    model.learn(10, callback, reset_num_timesteps=False)
+    assert callback._last == 70
 
 
 def test_dict_observations():

@@ -41,6 +41,19 @@ def test_returns_and_successes(n_envs: int) -> None:
     assert found.rows()["success at the last step"] == "0.50 [0.22, 0.78]"
 
 
+class AtTheEnd(Counter):
+    """SB3's own convention: whether an episode succeeded, told at its last step alone."""
+
+    def step(self, action):
+        *step, done, info = super().step(action)
+        return *step, done, {"is_success": info["solved"]} if done else {}
+
+
+def test_a_task_that_tells_of_success_at_the_end_alone() -> None:
+    found = evaluate(lambda obs: np.zeros((3, 1)), DummyVecEnv([AtTheEnd] * 3), episodes=8, seed=0)
+    assert (found.at_end, found.at_any_step) == (Share(4, 8), Share(4, 8))
+
+
 def test_a_task_without_success_has_returns() -> None:
     env = DummyVecEnv([lambda: gym.make("Pendulum-v1")])
     found = evaluate(lambda obs: np.zeros((1, 1)), env, episodes=2, seed=0)

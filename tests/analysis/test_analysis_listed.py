@@ -6,10 +6,10 @@ import pytest
 import yaml
 from helpers.zoo_runs import ENV, write_run
 
-from sb3_qflex.analysis.listed import without_repeat
 from sb3_qflex.analysis.trained import load
 from sb3_qflex.envs import SuccessAtAnyStep
 from sb3_qflex.watch.subject import open_subject
+from sb3_qflex.zoo.listed import without_repeat
 
 HELD = {"sb3_qflex.envs.ActionRepeat": {"repeat": 2}}
 

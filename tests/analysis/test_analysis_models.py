@@ -21,6 +21,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 import sb3_qflex.envs  # noqa: F401 registers the ids
+from sb3_qflex import QFlex, QFlexPolicy
 from sb3_qflex.analysis import acting
 from sb3_qflex.analysis.correlation import correlations, noise_correlation
 from sb3_qflex.analysis.energy import ActivationEnergy
@@ -97,6 +98,20 @@ def test_a_zip_alone_needs_its_environment_and_tells_its_algorithm(tmp_path):
         _ = alone.policy
     with pytest.raises(ModelError, match="no run folder"):
         load(tmp_path)
+
+
+def test_an_environment_for_no_zip_file_is_refused(run_folder):
+    with pytest.raises(ModelError, match=r"--env Pendulum-v1 is for zip files outside of run folders; .*PlanarChain-v0"):
+        load_all([run_folder], "Pendulum-v1")
+
+
+class OwnPolicy(QFlexPolicy):
+    """A user's."""
+
+
+def test_a_policy_class_of_ones_own_belongs_to_the_algorithm_of_its_base(tmp_path):
+    QFlex(OwnPolicy, "Pendulum-v1", policy_kwargs={"net_arch": [8]}, device="cpu").save(tmp_path / "model")
+    assert algorithm_of(tmp_path / "model.zip") is QFlex
 
 
 @pytest.mark.parametrize("algo", ["a2c", "ppo", "trpo", "qflex", "dep_qflex"])

@@ -8,7 +8,8 @@ import pytest
 from helpers.checkpoint_samples import BreakOff, assert_equal, everything
 from helpers.small_models import BoxEnv, ReachEnv, small_model
 from stable_baselines3 import HerReplayBuffer
-from stable_baselines3.common.callbacks import StopTrainingOnMaxEpisodes
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import EvalCallback, StopTrainingOnMaxEpisodes
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack, VecMonitor, VecNormalize
@@ -197,3 +198,47 @@ def test_normalization_has_to_be_there_again(tmp_path):
     small_model(VecNormalize(pendulum())).learn(30, TrainingCheckpoint(tmp_path))
     with pytest.raises(RuntimeError, match="with VecNormalize, and the given environment is without it"):
         QFlex.resume(tmp_path, pendulum())
+
+
+class Priorities(ReplayBuffer):
+    """A user's own, with an array beside SB3's."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.priorities = np.zeros((self.buffer_size, self.n_envs))
+
+    def add(self, *args: Any) -> None:
+        self.priorities[self.pos] = 1.0 + self.pos
+        super().add(*args)
+
+
+def test_arrays_of_a_buffer_of_ones_own_come_back(tmp_path):
+    options = {"replay_buffer_class": Priorities, "buffer_size": 30}
+    model = small_model(make_vec_env(BoxEnv, 1), **options)
+    model.learn(40, TrainingCheckpoint(tmp_path))
+    resumed = QFlex.resume(tmp_path, make_vec_env(BoxEnv, 1), device="cpu")
+    assert sorted(model.replay_buffer.priorities[:, 0]) == list(range(1, 31))
+    np.testing.assert_array_equal(resumed.replay_buffer.priorities, model.replay_buffer.priorities)
+
+
+def test_evaluations_go_on_and_the_best_model_stays(tmp_path):
+    def evaluation():
+        paths = {"best_model_save_path": str(tmp_path / "best"), "log_path": str(tmp_path / "log")}
+        return EvalCallback(make_vec_env(BoxEnv, 1), eval_freq=25, n_eval_episodes=1, verbose=0, **paths)
+
+    first = evaluation()
+    small_model(make_vec_env(BoxEnv, 1)).learn(60, [first, TrainingCheckpoint(tmp_path / "training")])
+    first.best_mean_reward = 1000.0  # no other will be as good
+    resumed = QFlex.resume(tmp_path / "training", make_vec_env(BoxEnv, 1), device="cpu")
+    resumed.learn(0, [first, TrainingCheckpoint(tmp_path / "training")], reset_num_timesteps=False)
+    first.best_mean_reward = 1000.0
+    resumed.learn(5, [first, TrainingCheckpoint(tmp_path / "training")], reset_num_timesteps=False)
+    before = (tmp_path / "best/best_model.zip").read_bytes()
+
+    second, elsewhere = evaluation(), EvalCallback(make_vec_env(BoxEnv, 1), eval_freq=25, verbose=0)
+    resumed = QFlex.resume(tmp_path / "training", make_vec_env(BoxEnv, 1), device="cpu")
+    resumed.learn(40, [elsewhere, second], reset_num_timesteps=False)
+    assert second.best_mean_reward == 1000.0 and elsewhere.best_mean_reward < 1000.0
+    assert (tmp_path / "best/best_model.zip").read_bytes() == before
+    with np.load(tmp_path / "log/evaluations.npz") as found:
+        assert found["timesteps"].tolist() == [25, 50, 75, 100]

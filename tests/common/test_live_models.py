@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 from torch.optim.swa_utils import AveragedModel
 
-from sb3_qflex import QFlex
+from sb3_qflex import DACER, QFlex
 from sb3_qflex.export import export_onnx, onnx_session
 
 #: A longer run: SB3_QFLEX_FUZZ=1000 pytest tests/common/test_live_models.py
@@ -194,6 +194,20 @@ def test_frozen_layers_stay_as_they_are_and_the_others_learn(algorithm):
     before, others = frozen.clone(), free.clone()
     model.learn(30)
     assert th.equal(frozen, before) and not th.equal(free, others)
+
+
+@pytest.mark.parametrize("algorithm", [QFlex, DACER, SAC])
+def test_a_whole_frozen_network_stays_as_it_is_until_it_is_free_again(algorithm):
+    options = {"learning_starts": 20, "batch_size": 8, "buffer_size": 100, "policy_kwargs": {"net_arch": [16]}}
+    model = algorithm("MlpPolicy", BoxEnv(), seed=0, **options)
+    model.actor.requires_grad_(False)
+    before = [[one.clone() for one in network.parameters()] for network in (model.actor, model.critic)]
+    model.learn(30)
+    assert all(th.equal(*pair) for pair in zip(model.actor.parameters(), before[0], strict=True))
+    assert not any(th.equal(*pair) for pair in zip(model.critic.parameters(), before[1], strict=True))
+    model.actor.requires_grad_(True)
+    model.learn(10, reset_num_timesteps=False)
+    assert not all(th.equal(*pair) for pair in zip(model.actor.parameters(), before[0], strict=True))
 
 
 # --- Layers and hooks ---

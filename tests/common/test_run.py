@@ -95,6 +95,16 @@ def test_action_noise_stays_in_the_box(noise, n_envs):
     assert np.abs(stored).min() < 1.0
 
 
+@pytest.mark.parametrize("n_envs", [1, 2, 3])
+def test_action_noise_of_a_loaded_model_fits_its_new_environments(n_envs, tmp_path):
+    noise = NormalActionNoise(np.zeros(1), np.full(1, 0.1))
+    small_model(make_vec_env(IdentityEnvBox, 2), action_noise=noise).learn(30).save(tmp_path / "model")
+    model = QFlex.load(tmp_path / "model", make_vec_env(IdentityEnvBox, n_envs), device="cpu")
+    with pytest.warns(UserWarning, match="goes on without its replay buffer"):
+        model.learn(30, reset_num_timesteps=False)
+    assert model.replay_buffer.size() == 30 // n_envs
+
+
 def test_learning_rate_schedule_reaches_every_optimizer():
     model = small_model(learning_rate=LinearSchedule(1e-3, 0.0, 1.0), ent_coef="auto").learn(40)
     rates = {group["lr"] for optimizer in model._optimizers() for group in optimizer.param_groups}

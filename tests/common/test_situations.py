@@ -43,6 +43,15 @@ def test_inference_mode(algorithm: Any) -> None:
 
 
 @pytest.mark.parametrize("exploration", ["flow", "source", "ascent"])
+def test_inference_mode_with_networks_that_do_not_fold(exploration: str) -> None:
+    policy_kwargs = {"net_arch": [8], "activation_fn": nn.Tanh}
+    model = trained(QFlex, exploration=exploration, policy_kwargs=policy_kwargs)
+    expected = model.predict(OBSERVATIONS, deterministic=True)[0]
+    with th.inference_mode():
+        np.testing.assert_array_equal(model.predict(OBSERVATIONS, deterministic=True)[0], expected)
+
+
+@pytest.mark.parametrize("exploration", ["flow", "source", "ascent"])
 @pytest.mark.parametrize("ent_coef", [0.0, "auto"])
 def test_another_default_dtype_after_the_model_was_built(exploration: str, ent_coef: Any) -> None:
     options = {"exploration": exploration, "ent_coef": ent_coef}

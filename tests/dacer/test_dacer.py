@@ -243,3 +243,11 @@ def test_start_scale_and_alpha_act_from_their_assignment_on() -> None:
 def test_bad_options_are_refused_at_construction(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small(**options)
+
+
+@pytest.mark.parametrize(("name", "value"), [("entropy_samples", 2), ("entropy_components", 11)])
+def test_samples_and_components_that_do_not_fit_are_refused_at_assignment(name: str, value: int) -> None:
+    model = small()
+    with pytest.raises(ValueError, match="cannot be fitted to entropy_samples"):
+        setattr(model, name, value)
+    assert (model.entropy_samples, model.entropy_components) == (10, 3)

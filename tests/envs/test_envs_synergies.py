@@ -217,6 +217,24 @@ def test_the_command_writes_groups_that_the_wrapper_takes(
     assert load_groups("g.json", 4) == [[0, 2], [1, 3]]
 
 
+@pytest.mark.parametrize("name", ["g.json", "g.png"])
+def test_the_command_replaces_files_only_if_asked_to(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gym.register("SynergyArm-v0", lambda: Arm(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text("mine")
+    words = ["synergies", "SynergyArm-v0", "-k", "2", "--steps", "500", "--out", "g.json"]
+    try:
+        with pytest.raises(SystemExit, match=f"{name} would be replaced: choose another --out, or --overwrite"):
+            command.main(words)
+        assert (tmp_path / name).read_text() == "mine"
+        assert command.main([*words, "--overwrite"]) == 0
+    finally:
+        gym.registry.pop("SynergyArm-v0")
+    assert load_groups("g.json", 4) == [[0, 2], [1, 3]]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers.zoo_runs import EVALUATIONS, RETURNS, write_run
 
+from sb3_qflex.analysis.trained import ModelError
 from sb3_qflex.cli import main as command
 from sb3_qflex.run_report import figures
 from sb3_qflex.run_report.files import read_run
@@ -142,6 +143,18 @@ def test_other_files_are_not_replaced_and_own_pages_are(
         pages.append(out.read_text())
     assert pages[0] == pages[1]
     assert Page(pages[0]).titles == ["Return", "Success", "Flow superiority", "Losses"]
+
+
+def test_a_model_that_cannot_be_looked_at_leaves_the_rest_of_the_page(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def recurrent(*_: object) -> None:
+        raise ModelError("a recurrent policy")
+
+    monkeypatch.setattr("sb3_qflex.run_report.model_figures.look_at", recurrent)
+    command.main(["run-report", str(run_folder), "--out", str(tmp_path / "page.html")])
+    assert "goes without what the trained policy would be played for: a recurrent policy" in capsys.readouterr().out
+    assert Page((tmp_path / "page.html").read_text()).titles == ["Return", "Success", "Flow superiority", "Losses"]
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from stable_baselines3.common.monitor import load_results
 from stable_baselines3.common.vec_env import VecNormalize
 
 import sb3_qflex.envs  # noqa: F401 registers the ids
-from sb3_qflex import DynSynPPO, LatticeRecurrentPPO, QFlex
+from sb3_qflex import QSM, DynSynPPO, LatticeRecurrentPPO, QFlex, RepeatUntil
+from sb3_qflex.envs import ActionRepeat
 from sb3_qflex.studies.definition import StudyError
 from sb3_qflex.studies.recorder import RunRecorder
 from sb3_qflex.studies.run_checkpoint import RunCheckpoint, last_checkpoint, monitors_before
@@ -116,6 +117,13 @@ def lattice_ppo_lstm(env: Any) -> LatticeRecurrentPPO:
     return LatticeRecurrentPPO("MlpLstmPolicy", env, policy_kwargs=policy, seed=0, device="cpu", **options)
 
 
+def qsm(env: Any) -> QSM:
+    # The learning rate of its policy falls with the number of its updates.
+    options = {key: SMALL[key] for key in OFF_POLICY}
+    course = {"policy_lr_begin": 10, "actor_lr_decay_steps": 100, "policy_lr_end": 1e-5}
+    return QSM("MlpPolicy", env, policy_kwargs={"net_arch": [8]}, diffusion_steps=2, **course, **options)
+
+
 def chain(**kwargs: Any) -> gym.Env:
     return gym.make("PlanarChain-v0", n_links=3, **kwargs)
 
@@ -128,7 +136,7 @@ class WithLock(gym.Wrapper):
         self.lock = threading.Lock()
 
 
-@pytest.mark.parametrize("build", [qflex, sac_with_n_steps, crossq, ppo, dynsyn_ppo, lattice_ppo_lstm])
+@pytest.mark.parametrize("build", [qflex, sac_with_n_steps, crossq, ppo, dynsyn_ppo, lattice_ppo_lstm, qsm])
 def test_a_killed_run_gives_what_it_would_have_given(build: Callable, tmp_path: Path) -> None:
     undisturbed = Process(tmp_path / "undisturbed", build, chain, RunCheckpoint)
     undisturbed.learn()
@@ -151,6 +159,30 @@ def test_a_killed_run_gives_what_it_would_have_given(build: Callable, tmp_path: 
     assert len(names[0]) == 3 and names[1] == names[0]
 
 
+def held_chain(**kwargs: Any) -> gym.Env:
+    return ActionRepeat(chain(**kwargs), 2)
+
+
+@pytest.mark.parametrize("killed_at", [130, 210])
+def test_the_end_of_held_actions_is_that_of_an_undisturbed_run(killed_at: int, tmp_path: Path) -> None:
+    def process(folder: str, checkpoint: type = EveryFewSteps, before: bool = True) -> Process:
+        one = Process(tmp_path / folder, qflex, held_chain, checkpoint)
+        one.callbacks.insert(0 if before else len(one.callbacks), RepeatUntil(0.5))
+        return one
+
+    for before in (True, False):
+        undisturbed, folder = process("undisturbed", RunCheckpoint, before), f"killed {before}"
+        undisturbed.learn()
+        process(folder, before=before).killed_at(killed_at)
+        killed = process(folder, before=before)
+        killed.learn()
+        for name in ("gamma", "gradient_steps", "train_freq", "repeat_ended_at", "_n_updates"):
+            assert getattr(killed.model, name) == getattr(undisturbed.model, name)
+        assert killed.model.repeat_ended_at == 150
+        assert_same(dict(undisturbed.model.policy.state_dict()), dict(killed.model.policy.state_dict()))
+        shutil.rmtree(undisturbed.folder)
+
+
 def test_measurements_go_on(tmp_path: Path) -> None:
     Process(tmp_path, qflex, chain).killed_at(250)
     first = last_checkpoint(tmp_path / CHECKPOINTS)
@@ -164,6 +196,16 @@ def test_measurements_go_on(tmp_path: Path) -> None:
     assert seconds == sorted(seconds) and seconds[-1] <= measured["training seconds"]
     assert sum(measured["time split"].values()) == pytest.approx(measured["training seconds"])
     assert min(measured["time split"].values()) > 0
+
+
+def test_evaluations_before_the_last_checkpoint_are_kept(tmp_path: Path) -> None:
+    Process(tmp_path, sac_with_n_steps, chain).killed_at(280)
+    process = Process(tmp_path, sac_with_n_steps, chain)
+    # No evaluation comes after step 256, at which it goes on.
+    process.evaluation.eval_freq = 1000
+    process.learn()
+    with np.load(process.zoo / "evaluations.npz") as found:
+        assert found["timesteps"].tolist() == [100, 200]
 
 
 def test_environments_that_do_not_pickle_start_new_episodes(tmp_path: Path) -> None:

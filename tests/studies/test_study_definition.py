@@ -122,6 +122,27 @@ def test_regimes(tmp_path: Path) -> None:
     assert zoo.hyperparameters == {"n_timesteps": 1e6, "policy": "MlpPolicy", "n_envs": 2, "learning_rate": 0.01}
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"env_wrapper": [{"sb3_qflex.envs.ActionRepeat": {"repeat": 2}}]},
+        {"callback": [{"sb3_qflex.RepeatUntil": {"fraction": 0.5}}]},
+    ],
+    ids=str,
+)
+def test_entries_that_hold_actions_by_themselves_are_refused(entry: dict, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/qflex.yml").write_text(yaml.safe_dump({"default": {"policy": "MlpPolicy", **entry}}))
+    study = study_file(tmp_path, STUDY.replace("  qflex:\n", "  qflex: {regime: own}\n"))
+    with pytest.raises(StudyError, match=r"tiny: algorithms\.qflex on chain has ActionRepeat .* give action_repeat"):
+        plan_runs(study)
+
+
+def test_commands_name_the_file_of_a_study_of_ones_own(tmp_path: Path) -> None:
+    study = study_file(tmp_path)
+    assert (study.name, study.argument, load_study("pen").argument) == ("tiny", "tiny.yml", "pen")
+
+
 def test_an_action_repeat_leaves_the_budget_in_environment_steps(tmp_path: Path) -> None:
     text = STUDY.replace("algo: crossq", "algo: crossq, action_repeat: 3")
     repeated = next(run for run in plan_runs(study_file(tmp_path, text)) if run.algo == "crossq")

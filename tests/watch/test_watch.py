@@ -273,6 +273,21 @@ def test_existing_files_are_refused(chain_model: Path, tmp_path: Path, capsys: p
     assert (tmp_path / "a.gif").read_bytes() == b"mine"
 
 
+def test_missing_folders_are_told_before_anything_is_drawn(
+    chain_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        watch(chain_model, "--gif", tmp_path / "no/a.gif")
+    assert f"there is no folder {tmp_path / 'no'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("--env", "Pendulum-v1"), ("--flow-steps", "1"), ("--env-kwargs", "a: 1")], ids=str)
+def test_a_trained_policy_has_its_own_settings(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["watch", "--pretrained", "torso-pose", *words])
+    assert "are for a model: a trained policy has its own" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("algorithm", [SAC, LatticePPO, DynSynPPO])
 def test_models_of_other_algorithms_act_as_they_predict(algorithm: Any, tmp_path: Path) -> None:
     env = gym.make("PlanarChain-v0", n_links=5)

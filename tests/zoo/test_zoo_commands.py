@@ -2,21 +2,26 @@
 
 import re
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 from matplotlib.figure import Figure
 from stable_baselines3.common.monitor import ResultsWriter
 
 import sb3_qflex
+from sb3_qflex import QFlex
 from sb3_qflex.cli import compare as compare_command
 from sb3_qflex.cli import main as command
 from sb3_qflex.common.outputs import free_stem
 from sb3_qflex.run_report.files import read_run
 from sb3_qflex.zoo import compare, curves, hyperparameters
 from sb3_qflex.zoo.hyperparameters import our_folder
+from sb3_qflex.zoo.progress import ProgressFile
 
 REPOSITORY = Path(sb3_qflex.__file__).parents[1]
 
@@ -141,6 +146,36 @@ def test_run_is_read_as_written(tmp_path: Path) -> None:
     steps, means = curves.running_mean(run_)
     assert steps.tolist() == [20.0 + 10 * n for n in range(9)]
     assert means.tolist() == [0.5 + n for n in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("callback", "arguments", "expected"),
+    [
+        ({}, {}, [150, 300]),
+        # Held until the first rollout of 4 steps at or after step 50, or 72.
+        ({"callback": [{"sb3_qflex.RepeatUntil": {"fraction": 0.5}}]}, {"n_timesteps": -1}, [150, 204]),
+        ({"callback": {"sb3_qflex.RepeatUntil": {"fraction": 0.5}}}, {"n_timesteps": 144}, [150, 244]),
+    ],
+)
+def test_evaluations_stand_at_steps_of_the_task(
+    callback: dict, arguments: dict, expected: list[int], tmp_path: Path
+) -> None:
+    folder = tmp_path / "A-v0_1"
+    write_run(folder, [float(value) for value in range(10)])
+    (folder / "A-v0").mkdir()
+    wrapper = {"sb3_qflex.envs.ActionRepeat": {"repeat": 3}}
+    config = {"env_wrapper": ["a.B", wrapper], "n_timesteps": 100.0, "n_envs": 2, "train_freq": 2, **callback}
+    for name, values in (("config.yml", config), ("args.yml", arguments)):
+        (folder / "A-v0" / name).write_text(yaml.dump(OrderedDict(values)))
+    assert curves.load_run(folder).eval_steps.tolist() == expected
+
+
+def test_rows_of_a_progress_file_stay(tmp_path: Path) -> None:
+    path = tmp_path / "progress.csv"
+    for _ in range(2):
+        learner = QFlex("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8]}, learning_starts=500, device="cpu")
+        learner.learn(400, ProgressFile(path), log_interval=1)
+    assert pd.read_csv(path)["time/total_timesteps"].tolist() == [200, 400, 200, 400]
 
 
 def test_one_line_per_run_and_one_legend_entry_per_algorithm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,67 @@
+"""Steps of the task that the steps of a model stand for: more, while each of its actions is held for several."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from sb3_qflex.zoo.listed import REPEAT, last_part, listed
+
+_UNTIL = "RepeatUntil"
+
+
+def repeat_of(env_wrapper: Any) -> int:
+    """
+    :param env_wrapper: of hyperparameters
+    :return: steps of the task for which an action is held
+    """
+    return next((options.get("repeat", 1) for name, options in listed(env_wrapper) if last_part(name) == REPEAT), 1)
+
+
+def until_of(callback: Any) -> float | None:
+    """
+    :param callback: of hyperparameters
+    :return: share of the training after which actions are held no more, None if they always are
+    """
+    found = (options.get("fraction") for name, options in listed(callback) if last_part(name) == _UNTIL)
+    return next(found, None)
+
+
+def task_steps(steps: np.ndarray, repeat: int, ended_at: float | None) -> np.ndarray:
+    """
+    :param steps: of the model
+    :param repeat: see :func:`repeat_of`
+    :param ended_at: step of the model from which on actions were not held, None if they always were
+    :return: steps of the task
+    """
+    held = steps if ended_at is None else np.minimum(steps, ended_at)
+    return steps + held * (repeat - 1)
+
+
+def task_steps_of_run(folder: Path, steps: np.ndarray) -> np.ndarray:
+    """
+    As RL Zoo's ``enjoy``, this reads YAML files that can execute code.
+
+    :param folder: run folder of RL Zoo; steps stay as they are without the files of its settings
+    :param steps: of its model
+    :return: steps of its task
+    """
+    files = list(folder.glob("*/config.yml"))
+    if len(files) != 1:
+        return steps
+    config, arguments = (_read(files[0].with_name(name)) for name in ("config.yml", "args.yml"))
+    repeat, until = repeat_of(config.get("env_wrapper")), until_of(config.get("callback"))
+    if repeat == 1 or until is None:
+        return task_steps(steps, repeat, None)
+    n_timesteps = arguments.get("n_timesteps", -1)
+    end = until * float(n_timesteps if n_timesteps > 0 else config["n_timesteps"])
+    train_freq = config.get("train_freq", 1)
+    # RepeatUntil acts between two rollouts.
+    rollout = config.get("n_envs", 1) * (train_freq if isinstance(train_freq, int) else 1)
+    return task_steps(steps, repeat, float(np.ceil(end / rollout) * rollout))
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    return dict(yaml.load(path.read_text(), Loader=yaml.UnsafeLoader)) if path.is_file() else {}
