@@ -32,24 +32,29 @@ class ActionRepeat(gym.Wrapper, RecordConstructorArgs):
         gym.Wrapper.__init__(self, env)
         self.hold(repeat)
 
-    def hold(self, repeat: int) -> None:
+    def hold(self, repeat: int, share: float = 1.0) -> None:
         """
         Hold actions for so many frames from now on.
 
         :param repeat: Frames of a decision, at least 1
-        :raises ValueError: If it is not a positive integer
+        :param share: Of the decisions that are held, in [0, 1]; the environment's random generator draws which, and the
+            others last one frame
+        :raises ValueError: If ``repeat`` is not a positive integer, or ``share`` not such a number
         """
         if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
             raise ValueError(f"repeat={repeat!r}: a positive integer is needed, the frames for which an action is held")
-        self.repeat = repeat
+        if not 0.0 <= share <= 1.0:
+            raise ValueError(f"share={share!r}: a number in [0, 1] is needed, the share of decisions that are held")
+        self.repeat, self.share = repeat, share
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """
         :param action: Of the action space
         :return: As the wrapped environment, over the frames
         """
+        held = self.share == 1.0 or self.np_random.random() < self.share
         total, reached, frames, ended = 0.0, dict[str, bool](), 0, False
-        while frames < self.repeat and not ended:
+        while frames < (self.repeat if held else 1) and not ended:
             observation, reward, terminated, truncated, info = self.env.step(action)
             frames, total, ended = frames + 1, total + float(reward), terminated or truncated
             reached |= {key: bool(info[key]) or reached.get(key, False) for key in SUCCESS if key in info}

@@ -23,7 +23,7 @@ from sb3_qflex.export.onnx_file import export_onnx
 from sb3_qflex.export.policy_file import SUFFIX, ShareablePolicy
 from sb3_qflex.pretrained.index import HOME, MOST_BYTES, Collection, Entry, Played, PretrainedError, describe_file
 from sb3_qflex.zoo.listed import last_part, listed
-from sb3_qflex.zoo.task_steps import repeat_of, task_steps
+from sb3_qflex.zoo.task_steps import repeat_of, task_steps, until_of
 
 #: Wrappers of training that change neither what the policy sees nor what its actions do.
 TRAINING_ONLY = (
@@ -143,9 +143,11 @@ def _entry(request: Request, trained: Trained) -> Entry:
 
 def _frames(trained: Trained) -> int:
     """Steps of the task that the steps of a model stand for."""
-    model, repeat = trained.model, repeat_of(trained.task.hyperparams.get("env_wrapper"))
+    model, hyperparams = trained.model, trained.task.hyperparams
     assert isinstance(model, Algorithm)  # add() saw to it
-    return int(task_steps(np.array(model.num_timesteps), repeat, model.repeat_ended_at))
+    still_held = (until_of(hyperparams.get("callback")) or {}).get("still_held", 0.0)
+    repeat = repeat_of(hyperparams.get("env_wrapper"))
+    return int(task_steps(np.array(model.num_timesteps), repeat, model.repeat_ended_at, still_held))
 
 
 def _command_of(arguments: dict[str, Any] | None) -> str:

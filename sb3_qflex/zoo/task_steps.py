@@ -20,24 +20,24 @@ def repeat_of(env_wrapper: Any) -> int:
     return next((options.get("repeat", 1) for name, options in listed(env_wrapper) if last_part(name) == REPEAT), 1)
 
 
-def until_of(callback: Any) -> float | None:
+def until_of(callback: Any) -> dict[str, float] | None:
     """
     :param callback: of hyperparameters
-    :return: share of the training after which actions are held no more, None if they always are
+    :return: arguments of :class:`sb3_qflex.RepeatUntil`, None without it
     """
-    found = (options.get("fraction") for name, options in listed(callback) if last_part(name) == _UNTIL)
-    return next(found, None)
+    return next((options for name, options in listed(callback) if last_part(name) == _UNTIL), None)
 
 
-def task_steps(steps: np.ndarray, repeat: int, ended_at: float | None) -> np.ndarray:
+def task_steps(steps: np.ndarray, repeat: int, ended_at: float | None, still_held: float = 0.0) -> np.ndarray:
     """
     :param steps: of the model
     :param repeat: see :func:`repeat_of`
-    :param ended_at: step of the model from which on actions were not held, None if they always were
-    :return: steps of the task
+    :param ended_at: step of the model from which on not all actions were held, None if they always were
+    :param still_held: probability with which one was held then
+    :return: steps of the task, where chance decides their expectation
     """
-    held = steps if ended_at is None else np.minimum(steps, ended_at)
-    return steps + held * (repeat - 1)
+    all_held = steps if ended_at is None else np.minimum(steps, ended_at)
+    return steps + (all_held + still_held * (steps - all_held)) * (repeat - 1)
 
 
 def task_steps_of_run(folder: Path, steps: np.ndarray) -> np.ndarray:
@@ -56,11 +56,11 @@ def task_steps_of_run(folder: Path, steps: np.ndarray) -> np.ndarray:
     if repeat == 1 or until is None:
         return task_steps(steps, repeat, None)
     n_timesteps = arguments.get("n_timesteps", -1)
-    end = until * float(n_timesteps if n_timesteps > 0 else config["n_timesteps"])
+    end = until["fraction"] * float(n_timesteps if n_timesteps > 0 else config["n_timesteps"])
     train_freq = config.get("train_freq", 1)
     # RepeatUntil acts between two rollouts.
     rollout = config.get("n_envs", 1) * (train_freq if isinstance(train_freq, int) else 1)
-    return task_steps(steps, repeat, float(np.ceil(end / rollout) * rollout))
+    return task_steps(steps, repeat, float(np.ceil(end / rollout) * rollout), until.get("still_held", 0.0))
 
 
 def _read(path: Path) -> Mapping[str, Any]:
