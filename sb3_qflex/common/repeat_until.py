@@ -28,9 +28,9 @@ class RepeatUntil(BaseCallback):
         env_wrapper: [{sb3_qflex.envs.ActionRepeat: {repeat: 2}}]
         callback: [{sb3_qflex.RepeatUntil: {fraction: 0.5}}]
 
-    With ``still_held`` a share of the decisions is held all the same, each by chance: what follows from either is in the
-    replay buffer, so that the policy learns to act at every step and yet goes on from what it is. What is said here of
-    one step is then said of the mean length of a decision. Evaluations hold none.
+    With ``still_held`` a share of the decisions is held all the same, each by chance: what follows from either is in
+    the replay buffer, so that the policy learns to act at every step and yet goes on from what it is. What is said here
+    of one step is then said of the mean length of a decision. Evaluations hold none.
 
     :param fraction: Share of the training's steps, in (0, 1]; until then each stands for ``repeat`` steps of the task
     :param still_held: Probability with which a decision is held afterwards, in [0, 1)

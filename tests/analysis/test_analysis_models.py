@@ -101,9 +101,7 @@ def test_a_zip_alone_needs_its_environment_and_tells_its_algorithm(tmp_path):
 
 
 def test_an_environment_for_no_zip_file_is_refused(run_folder):
-    with pytest.raises(
-        ModelError, match=r"--env Pendulum-v1 is for zip files .*PlanarChain-v0"
-    ):
+    with pytest.raises(ModelError, match=r"--env Pendulum-v1 is for zip files .*PlanarChain-v0"):
         load_all([run_folder], "Pendulum-v1")
 
 

@@ -60,6 +60,24 @@ def test_discount_updates_and_buffer_are_those_of_single_steps(gradient_steps, a
     assert np.abs(learner.replay_buffer.rewards[:stored]).max() < 16.4
 
 
+def test_a_share_of_the_decisions_may_still_be_held() -> None:
+    env, evaluation, frames = environments(), environments(n_envs=1), []
+    observer = ConvertCallback(lambda values, _: frames.extend(info["frames"] for info in values["infos"]) or True)
+    learner = model(env)
+    callbacks = [RepeatUntil(0.5, still_held=0.5), EvalCallback(evaluation, eval_freq=1000), observer]
+    learner.learn(400, callback=CallbackList(callbacks))
+    assert set(frames[:200]) == {2} and set(frames[200:]) == {1, 2}
+    assert evaluation.get_attr("repeat") == [1]
+    # A decision lasts 1.5 steps on average where it lasted 2.
+    assert learner.gamma == pytest.approx(0.81**0.75) == learner.replay_buffer.gamma
+    assert (learner.gradient_steps, learner.train_freq.frequency) == (3, 1)
+    # A training that goes on holds the same share.
+    frames.clear()
+    learner.set_env(environments())
+    learner.learn(200, callback=[RepeatUntil(0.5, still_held=0.5), observer], reset_num_timesteps=False)
+    assert 60 < frames.count(2) < 140 and (learner.gradient_steps, learner.train_freq.frequency) == (3, 1)
+
+
 @pytest.mark.parametrize("gradient_steps", [-1, 0])
 def test_updates_that_follow_the_steps_or_are_none_stay_so(gradient_steps) -> None:
     learner = model(environments(), gradient_steps=gradient_steps)
@@ -144,6 +162,9 @@ def test_what_does_not_fit_is_refused_before_training() -> None:
     for fraction in (0, -0.5, 1.5, True, "half", float("nan")):
         with pytest.raises(ValueError, match=r"fraction must be a number in \(0, 1\]"):
             RepeatUntil(fraction)
+    for still_held in (-0.5, 1.0, True, "half"):
+        with pytest.raises(ValueError, match="still_held must be"):
+            RepeatUntil(0.5, still_held)
     plain = make_vec_env(ENV)
     with pytest.raises(ValueError, match=r"ActionRepeat\(env, repeat\)"):
         model(plain).learn(10, callback=RepeatUntil(0.5))

@@ -49,6 +49,25 @@ def test_the_end_of_an_episode_ends_a_decision(terminates: bool) -> None:
     assert info["frames"] == 2 and info["solved"] is False
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_share_of_the_decisions_is_held(share: float) -> None:
+    frames = []
+    for _ in range(2):
+        env = ActionRepeat(Script(length=10**6), repeat=3)
+        env.hold(3, share)
+        env.reset(seed=0)
+        frames.append([env.step(np.zeros(1))[-1]["frames"] for _ in range(1000)])
+    # The seed of the environment decides which.
+    assert frames[0] == frames[1] and set(frames[0]) == {0.0: {1}, 0.3: {1, 3}, 1.0: {3}}[share]
+    assert frames[0].count(3) / 1000 == pytest.approx(share, abs=0.05)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_shares_that_are_none_are_refused(share: float) -> None:
+    with pytest.raises(ValueError, match=r"a number in \[0, 1\] is needed"):
+        ActionRepeat(Script(), 2).hold(2, share)
+
+
 def test_one_frame_changes_nothing() -> None:
     plain, repeated = Script(solved_at=(2,)), ActionRepeat(Script(solved_at=(2,)), repeat=1)
     plain.reset()

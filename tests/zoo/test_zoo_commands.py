@@ -155,6 +155,8 @@ def test_run_is_read_as_written(tmp_path: Path) -> None:
         # Held until the first rollout of 4 steps at or after step 50, or 72.
         ({"callback": [{"sb3_qflex.RepeatUntil": {"fraction": 0.5}}]}, {"n_timesteps": -1}, [150, 204]),
         ({"callback": {"sb3_qflex.RepeatUntil": {"fraction": 0.5}}}, {"n_timesteps": 144}, [150, 244]),
+        # One step in four still stands for three.
+        ({"callback": {"a.RepeatUntil": {"fraction": 0.5, "still_held": 0.25}}}, {"n_timesteps": 144}, [150, 258]),
     ],
 )
 def test_evaluations_stand_at_steps_of_the_task(
