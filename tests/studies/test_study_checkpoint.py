@@ -22,6 +22,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 import sb3_qflex.envs  # noqa: F401 registers the ids
 from sb3_qflex import QSM, DynSynPPO, LatticeRecurrentPPO, QFlex, RepeatUntil
 from sb3_qflex.envs import ActionRepeat
+from sb3_qflex.sac.sac import SAC as OurSAC
 from sb3_qflex.studies.definition import StudyError
 from sb3_qflex.studies.recorder import RunRecorder
 from sb3_qflex.studies.run_checkpoint import RunCheckpoint, last_checkpoint, monitors_before
@@ -97,6 +98,10 @@ def sac_with_n_steps(env: Any) -> SAC:
     return SAC("MlpPolicy", env, policy_kwargs={"net_arch": [8]}, n_steps=3, **OFF_POLICY)
 
 
+def sac_on_our_base(env: Any) -> OurSAC:
+    return OurSAC("MlpPolicy", env, policy_kwargs={"net_arch": [8]}, gradient_steps=2, **OFF_POLICY)
+
+
 def crossq(env: Any) -> CrossQ:
     return CrossQ("MlpPolicy", env, policy_kwargs={"net_arch": [8]}, **OFF_POLICY)
 
@@ -163,24 +168,23 @@ def held_chain(**kwargs: Any) -> gym.Env:
     return ActionRepeat(chain(**kwargs), 2)
 
 
-@pytest.mark.parametrize("killed_at", [130, 210])
-def test_the_end_of_held_actions_is_that_of_an_undisturbed_run(killed_at: int, tmp_path: Path) -> None:
-    def process(folder: str, checkpoint: type = EveryFewSteps, before: bool = True) -> Process:
-        one = Process(tmp_path / folder, qflex, held_chain, checkpoint)
-        one.callbacks.insert(0 if before else len(one.callbacks), RepeatUntil(0.5))
+# Killed before that step and after it, the callback that ends it before ours and behind.
+@pytest.mark.parametrize(("killed_at", "place"), [(130, 0), (210, 4)])
+def test_the_end_of_held_actions_is_that_of_an_undisturbed_run(killed_at: int, place: int, tmp_path: Path) -> None:
+    def process(folder: str, checkpoint: type = EveryFewSteps) -> Process:
+        one = Process(tmp_path / folder, sac_on_our_base, held_chain, checkpoint)
+        one.callbacks.insert(place, RepeatUntil(0.5))
         return one
 
-    for before in (True, False):
-        undisturbed, folder = process("undisturbed", RunCheckpoint, before), f"killed {before}"
-        undisturbed.learn()
-        process(folder, before=before).killed_at(killed_at)
-        killed = process(folder, before=before)
-        killed.learn()
-        for name in ("gamma", "gradient_steps", "train_freq", "repeat_ended_at", "_n_updates"):
-            assert getattr(killed.model, name) == getattr(undisturbed.model, name)
-        assert killed.model.repeat_ended_at == 150
-        assert_same(dict(undisturbed.model.policy.state_dict()), dict(killed.model.policy.state_dict()))
-        shutil.rmtree(undisturbed.folder)
+    undisturbed = process("undisturbed", RunCheckpoint)
+    undisturbed.learn()
+    process("killed").killed_at(killed_at)
+    killed = process("killed")
+    killed.learn()
+    for name in ("gamma", "gradient_steps", "train_freq", "repeat_ended_at", "_n_updates"):
+        assert getattr(killed.model, name) == getattr(undisturbed.model, name)
+    assert killed.model.repeat_ended_at == 150
+    assert_same(dict(undisturbed.model.policy.state_dict()), dict(killed.model.policy.state_dict()))
 
 
 def test_measurements_go_on(tmp_path: Path) -> None:
