@@ -91,6 +91,7 @@ def _restore(model: OffPolicyBase, folder: CheckpointFolder, manifest: Manifest)
     state = th.load(path / STATE, map_location=model.device, weights_only=False)
 
     def at_learning_start(callback: BaseCallback) -> None:
+        """What setting up ``learn``, or its callbacks, would have disturbed; the random states last."""
         model.restore_training_state(state["model"])
         put_back_evaluations(callback, state.get("evaluations", []))
         set_random_states(model.action_space, state["random"])

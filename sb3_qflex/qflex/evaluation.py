@@ -14,7 +14,7 @@ from sb3_qflex.common.networks import Critics
 from sb3_qflex.common.type_aliases import QGradient, Velocity
 from sb3_qflex.export.policy_file import ShareablePolicy
 from sb3_qflex.qflex.flow import integrate
-from sb3_qflex.qflex.guidance import Guidance, ascend, min_q_gradient
+from sb3_qflex.qflex.guidance import Guidance, ascend, for_gradients, min_q_gradient
 from sb3_qflex.qflex.networks import VelocityField
 
 
@@ -112,7 +112,7 @@ class EvaluatedPolicy(ShareablePolicy):
 
     def _plain_gradient(self, features: th.Tensor) -> QGradient:
         with th.inference_mode(False):
-            features = features.clone() if features.is_inference() else features
+            features = for_gradients(features)
         return partial(min_q_gradient, partial(self.critic.q_values, features))
 
     @th.no_grad()

@@ -25,6 +25,15 @@ class Guidance(NamedTuple):
     step_norms: th.Tensor
 
 
+def for_gradients(tensor: th.Tensor) -> th.Tensor:
+    """
+    The tensor, or its copy where it is one of inference mode: outside of that mode autograd can record with it.
+
+    :param tensor: Any.
+    """
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
 def min_q_gradient(q_values: QValues, actions: th.Tensor) -> th.Tensor:
     """
     Gradient of min_i Q_i(s, a) by the action, by automatic differentiation: the readable definition.
@@ -37,7 +46,7 @@ def min_q_gradient(q_values: QValues, actions: th.Tensor) -> th.Tensor:
     """
     # A caller's inference mode would record nothing, and lend its tensors to no gradient.
     with th.inference_mode(False), th.enable_grad():
-        actions = actions.detach().clone().requires_grad_(True)
+        actions = for_gradients(actions).detach().requires_grad_(True)
         # The sum has each sample's own gradient, since eval-mode critics treat samples independently.
         (gradient,) = th.autograd.grad(smallest(q_values(actions)).sum(), actions)
     return gradient

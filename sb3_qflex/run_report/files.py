@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from stable_baselines3.common.monitor import LoadMonitorResultsError
 
 from sb3_qflex.analysis.superiority import STEPS, read_events
 from sb3_qflex.analysis.trained import run_arguments
 from sb3_qflex.zoo.curves import Run, load_run
 from sb3_qflex.zoo.progress import PROGRESS_FILE
-from sb3_qflex.zoo.task_steps import task_steps_of_run
+from sb3_qflex.zoo.task_steps import read_settings, task_steps_of_run
 
 
 class NoRunError(ValueError):
@@ -101,7 +100,7 @@ def read_run(folder: Path, tensorboard: Path | None = None) -> RunFiles:
         eval_successes=_eval_successes(folder / "evaluations.npz"),
         logged=logged,
         logged_in=logged_in,
-        hyperparams=_read_yaml(settings / "config.yml"),
+        hyperparams=read_settings(settings / "config.yml"),
         command=(settings / "command.txt").read_text().strip() if (settings / "command.txt").is_file() else "",
         versions=system_info(models[0]) if models else {},
         models=tuple(dict.fromkeys(models)),
@@ -123,11 +122,6 @@ def _eval_successes(path: Path) -> np.ndarray | None:
         return None
     with np.load(path) as evaluations:
         return evaluations["successes"].mean(axis=1) if "successes" in evaluations.files else None
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    # Unsafe, as RL Zoo writes ordered dictionaries as Python objects.
-    return dict(yaml.load(path.read_text(), Loader=yaml.UnsafeLoader) or {}) if path.is_file() else {}
 
 
 def system_info(model: Path) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Steps of the task that the steps of a model stand for: more, while each of its actions is held for several."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def task_steps_of_run(folder: Path, steps: np.ndarray) -> np.ndarray:
     files = list(folder.glob("*/config.yml"))
     if len(files) != 1:
         return steps
-    config, arguments = (_read(files[0].with_name(name)) for name in ("config.yml", "args.yml"))
+    config, arguments = (read_settings(files[0].with_name(name)) for name in ("config.yml", "args.yml"))
     repeat, until = repeat_of(config.get("env_wrapper")), until_of(config.get("callback"))
     if repeat == 1 or until is None:
         return task_steps(steps, repeat, None)
@@ -63,5 +62,10 @@ def task_steps_of_run(folder: Path, steps: np.ndarray) -> np.ndarray:
     return task_steps(steps, repeat, float(np.ceil(end / rollout) * rollout), until.get("still_held", 0.0))
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    return dict(yaml.load(path.read_text(), Loader=yaml.UnsafeLoader)) if path.is_file() else {}
+def read_settings(path: Path) -> dict[str, Any]:
+    """
+    :param path: YAML file of RL Zoo's
+    :return: its settings, none if there is no such file
+    """
+    # Unsafe, as RL Zoo writes ordered dictionaries as Python objects.
+    return dict(yaml.load(path.read_text(), Loader=yaml.UnsafeLoader) or {}) if path.is_file() else {}

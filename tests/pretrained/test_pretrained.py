@@ -17,7 +17,6 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_qflex import QFlexPolicy
 from sb3_qflex.analysis import pretrained as playing
-from sb3_qflex.analysis.pretrained import load_pretrained
 from sb3_qflex.analysis.trained import load as load_trained
 from sb3_qflex.cli.main import main
 from sb3_qflex.export import load_vec_normalize
@@ -197,7 +196,7 @@ def test_the_environment_variable_names_the_folder(folder: Path, monkeypatch: py
 
 def test_a_folder_that_is_not_there_is_not_the_packages(tmp_path: Path) -> None:
     with pytest.raises(PretrainedError, match=f"There is no folder {tmp_path / 'no'} of trained policies"):
-        load_pretrained("torso-pose", tmp_path / "no")
+        playing.load_pretrained("torso-pose", tmp_path / "no")
 
 
 def test_statistics_of_rewards_alone_are_none(tmp_path: Path) -> None:
