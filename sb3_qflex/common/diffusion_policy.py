@@ -132,24 +132,14 @@ class DiffusionPolicyBase(Policy):
         self._build(lr_schedule, validation.net_archs(net_arch, DEFAULT_NET_ARCH, NETWORKS))
 
     def _build(self, lr_schedule: Schedule, archs: dict[str, list[int]]) -> None:
-        kwargs: dict[str, Any] = {
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-            "activation_fn": self.activation_fn,
-            "normalize_images": self.normalize_images,
-        }
-        self.actor = self.make_actor(net_arch=archs["pi"], **self._update_features_extractor(kwargs))
+        self.actor = self.make_actor(**self.network_arguments(net_arch=archs["pi"], activation_fn=self.activation_fn))
         self.critic = self.make_critic(
-            net_arch=archs["qf"], n_critics=self.n_critics, **self._update_features_extractor(kwargs)
+            **self.network_arguments(net_arch=archs["qf"], activation_fn=self.activation_fn, n_critics=self.n_critics)
         )
         for name in self.followed:
             setattr(self, f"{name}_target", deepcopy(getattr(self, name)).requires_grad_(False))
         for network in (self.actor, self.critic):
-            network.optimizer = self.optimizer_class(
-                network.parameters(),
-                lr=lr_schedule(1),  # type: ignore[call-arg]
-                **self.optimizer_kwargs,
-            )
+            network.optimizer = self.new_optimizer(network.parameters(), lr_schedule)
         self.set_training_mode(False)
 
     def make_actor(self, **kwargs: Any) -> NoisePredictor:
@@ -187,9 +177,6 @@ class DiffusionPolicyBase(Policy):
     def exploration_std(self) -> th.Tensor | float:
         """Standard deviation of the noise that executed actions have on top of the chain's; a number or a scalar."""
         return 0.0
-
-    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        return self._predict(obs, deterministic=deterministic)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         if deterministic:

@@ -1,6 +1,6 @@
 """What the policies of all algorithms here have in common."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_qflex.common import validation
@@ -95,7 +96,34 @@ class Policy(BasePolicy):
         self.action_dim = get_action_dim(self.action_space)
         self._folded = FoldCache()
 
+    # --- Building ---
+
+    def network_arguments(self, extractor: BaseFeaturesExtractor | None = None, **own: Any) -> dict[str, Any]:
+        """
+        Keyword arguments of a network's constructor.
+
+        :param extractor: Features extractor of another network, if this one has none of its own.
+        :param own: Those beside the spaces, the extractor and ``normalize_images``.
+        """
+        arguments = {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "normalize_images": self.normalize_images,
+            **own,
+        }
+        return self._update_features_extractor(arguments, extractor)
+
+    def new_optimizer(self, parameters: Iterable[nn.Parameter], lr_schedule: Schedule) -> th.optim.Optimizer:
+        """
+        :param parameters: What it moves.
+        :param lr_schedule: Learning rate schedule.
+        """
+        return self.optimizer_class(list(parameters), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
     # --- Acting ---
+
+    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        return self._predict(obs, deterministic)
 
     def predict(
         self,

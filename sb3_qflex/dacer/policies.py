@@ -154,10 +154,5 @@ class DACERPolicy(DiffusionPolicyBase, ShareablePolicy):
         return DiffusionHead(self, takes_noise)
 
 
-MlpPolicy = DACERPolicy
-
-
-class MultiInputPolicy(DACERPolicy):
-    """:class:`DACERPolicy` under SB3's name for Dict observations."""
-
-    file_arguments = DACERPolicy.file_arguments
+#: SB3's names: the observation space decides which features extractor serves.
+MlpPolicy = MultiInputPolicy = DACERPolicy

@@ -62,9 +62,13 @@ class DynSynSACPolicy(SynergyPolicy, SACPolicy):
     file_arguments: ClassVar[Mapping[str, tuple[type, ...]]] = {**SACPolicy.file_arguments, **_OWN}
     actor: SynergyActor
 
-    def make_actor(self) -> SynergyActor:
-        """A new actor."""
-        return SynergyActor(groups=self.groups, weight_log_std=self.weight_log_std, **self.network_arguments("pi"))
+    def make_actor(self, **arguments: Any) -> SynergyActor:
+        """
+        A new actor.
+
+        :param arguments: Of SB3's ``Actor``.
+        """
+        return SynergyActor(groups=self.groups, weight_log_std=self.weight_log_std, **arguments)
 
     def exported_head(self, takes_noise: bool = False) -> Head:
         """
@@ -77,10 +81,7 @@ class DynSynSACPolicy(SynergyPolicy, SACPolicy):
         return SynergyHead(self.actor, self.actor.exported_net(), self.actor.synergies, takes_noise)
 
 
-class DynSynSACMultiInputPolicy(DynSynSACPolicy):
-    """:class:`DynSynSACPolicy` under SB3's name for Dict observations."""
-
-    file_arguments = DynSynSACPolicy.file_arguments
+DynSynSACMultiInputPolicy = DynSynSACPolicy
 
 
 class DynSynQFlexPolicy(SynergyPolicy, QFlexPolicy):
@@ -106,10 +107,7 @@ class DynSynQFlexPolicy(SynergyPolicy, QFlexPolicy):
         return SynergyHead(actor, actor.net, actor.synergies, takes_noise)
 
 
-class DynSynQFlexMultiInputPolicy(DynSynQFlexPolicy):
-    """:class:`DynSynQFlexPolicy` under SB3's name for Dict observations."""
-
-    file_arguments = DynSynQFlexPolicy.file_arguments
+DynSynQFlexMultiInputPolicy = DynSynQFlexPolicy
 
 
 class DynSynCrossQPolicy(DynSynQFlexPolicy):
@@ -118,7 +116,4 @@ class DynSynCrossQPolicy(DynSynQFlexPolicy):
     file_arguments = DynSynQFlexPolicy.file_arguments
 
 
-class DynSynCrossQMultiInputPolicy(DynSynCrossQPolicy):
-    """:class:`DynSynCrossQPolicy` under SB3's name for Dict observations."""
-
-    file_arguments = DynSynQFlexPolicy.file_arguments
+DynSynCrossQMultiInputPolicy = DynSynCrossQPolicy

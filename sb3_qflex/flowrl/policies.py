@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
@@ -78,11 +78,6 @@ class FlowRLPolicy(ShareablePolicy):
         flow_steps: int = 1,
     ):
         validation.check_count("n_critics", n_critics)
-        if features_extractor_class is None:
-            is_dict = isinstance(observation_space, spaces.Dict)
-            features_extractor_class = CombinedExtractor if is_dict else FlattenExtractor
-        if optimizer_kwargs is None:
-            optimizer_kwargs = {"fused": True} if optimizer_class in (th.optim.Adam, th.optim.AdamW) else {}
         super().__init__(
             observation_space,
             action_space,
@@ -105,12 +100,7 @@ class FlowRLPolicy(ShareablePolicy):
 
     def _build(self, lr_schedule: Schedule, archs: dict[str, list[int]]) -> None:
         def made(network: Callable[..., Any], name: str) -> Any:
-            spaces_of: dict[str, Any] = {
-                "observation_space": self.observation_space,
-                "action_space": self.action_space,
-                "normalize_images": self.normalize_images,
-            }
-            return network(archs[name], **self._update_features_extractor(spaces_of))
+            return network(archs[name], **self.network_arguments())
 
         critics = partial(ValueNetworks, n_critics=self.n_critics)
         self.actor = made(partial(FlowActor, activation_fn=self.activation_fn), "pi")
@@ -118,11 +108,7 @@ class FlowRLPolicy(ShareablePolicy):
         self.critic_target, self.buffer_critic_target = made(critics, "qf"), made(critics, "qf")
         self.value = made(StateValue, "vf")
         for network in (self.actor, self.critic, self.buffer_critic, self.value):
-            network.optimizer = self.optimizer_class(
-                network.parameters(),
-                lr=lr_schedule(1),  # type: ignore[call-arg]
-                **self.optimizer_kwargs,
-            )
+            network.optimizer = self.new_optimizer(network.parameters(), lr_schedule)
         for network, target in self.targets():
             target.load_state_dict(network.state_dict())
             target.requires_grad_(False)
@@ -142,9 +128,6 @@ class FlowRLPolicy(ShareablePolicy):
         """
         for network, target in self.targets():
             follow(target, network, tau)
-
-    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        return self._predict(obs, deterministic)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         features = self.actor.encode(observation)
@@ -185,10 +168,5 @@ class FlowRLPolicy(ShareablePolicy):
         return FlowRLHead(self.actor, steps, takes_noise)
 
 
-MlpPolicy = FlowRLPolicy
-
-
-class MultiInputPolicy(FlowRLPolicy):
-    """:class:`FlowRLPolicy` under SB3's name for Dict observations."""
-
-    file_arguments = FlowRLPolicy.file_arguments
+#: SB3's names: the observation space decides which features extractor serves.
+MlpPolicy = MultiInputPolicy = FlowRLPolicy

@@ -29,9 +29,13 @@ class LatticeSACPolicy(LatticeOptions, SACPolicy):
     }
     actor: LatticeActor
 
-    def make_actor(self) -> LatticeActor:
-        """A new actor."""
-        return LatticeActor(self.noise, **self.network_arguments("pi"))
+    def make_actor(self, **arguments: Any) -> LatticeActor:
+        """
+        A new actor.
+
+        :param arguments: Of SB3's ``Actor``.
+        """
+        return LatticeActor(self.noise, **arguments)
 
     def exported_head(self, takes_noise: bool = False) -> Head:
         """
@@ -44,10 +48,7 @@ class LatticeSACPolicy(LatticeOptions, SACPolicy):
         return LatticeHead(self.actor, net, self.action_dim, self.noise.mean_bound, takes_noise)
 
 
-class LatticeMultiInputSACPolicy(LatticeSACPolicy):
-    """:class:`LatticeSACPolicy` for Dict observations."""
-
-    file_arguments = LatticeSACPolicy.file_arguments
+LatticeMultiInputSACPolicy = LatticeSACPolicy
 
 
 class LatticeQFlexPolicy(LatticeOptions, QFlexPolicy):
@@ -77,11 +78,6 @@ class LatticeQFlexPolicy(LatticeOptions, QFlexPolicy):
         return LatticeHead(self.actor, self.actor.net, self.action_dim, self.noise.mean_bound, takes_noise)
 
 
-class LatticeMultiInputQFlexPolicy(LatticeQFlexPolicy):
-    """:class:`LatticeQFlexPolicy` for Dict observations."""
-
-    file_arguments = LatticeQFlexPolicy.file_arguments
-
-
+LatticeMultiInputQFlexPolicy = LatticeQFlexPolicy
 #: CrossQ here is QFlex without its flow.
 LatticeCrossQPolicy = LatticeQFlexPolicy

@@ -1,7 +1,6 @@
 """QFlex's policy: a Gaussian source policy, its critics, and the velocity field that carries its actions along Q."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -160,27 +159,19 @@ class QFlexPolicy(EvaluatedPolicy):
             "warmup_steps": self.renorm_warmup_steps,
         }
         kwargs: dict[str, Any] = {
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
             "activation_fn": self.activation_fn,
-            "normalize_images": self.normalize_images,
             "batch_norm_kwargs": renorm if self.batch_norm else None,
         }
-        self.actor = self.make_actor(net_arch=archs["pi"], **self._update_features_extractor(kwargs))
+        self.actor = self.make_actor(**self.network_arguments(net_arch=archs["pi"], **kwargs))
         shared = self.actor.features_extractor if self.share_features_extractor else None
         kwargs["share_features_extractor"] = self.share_features_extractor
         self.critic = Critics(
-            net_arch=archs["qf"], n_critics=self.n_critics, **self._update_features_extractor(kwargs, shared)
+            **self.network_arguments(shared, net_arch=archs["qf"], n_critics=self.n_critics, **kwargs)
         )
-        self.field = VelocityField(net_arch=archs["field"], **self._update_features_extractor(kwargs, shared))
-        new_optimizer: Callable[..., th.optim.Optimizer] = partial(
-            self.optimizer_class,
-            lr=lr_schedule(1),  # type: ignore[call-arg]
-            **self.optimizer_kwargs,
-        )
-        self.actor.optimizer = new_optimizer(list(self.actor.parameters()))
-        self.critic.optimizer = new_optimizer(self.critic.own_parameters())
-        self.field.optimizer = new_optimizer(self.field.own_parameters())
+        self.field = VelocityField(**self.network_arguments(shared, net_arch=archs["field"], **kwargs))
+        self.actor.optimizer = self.new_optimizer(self.actor.parameters(), lr_schedule)
+        self.critic.optimizer = self.new_optimizer(self.critic.own_parameters(), lr_schedule)
+        self.field.optimizer = self.new_optimizer(self.field.own_parameters(), lr_schedule)
         # Everything stays in eval mode but the network that a loss is being computed for.
         self.set_training_mode(False)
 
@@ -203,9 +194,6 @@ class QFlexPolicy(EvaluatedPolicy):
         return isinstance(self.preconditioner, str)
 
     # --- Acting: observation -> source action -> integrator -> environment ---
-
-    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        return self._predict(obs, deterministic=deterministic)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         unclamped = self._explore(observation, self._source(observation, deterministic))
@@ -334,10 +322,5 @@ class QFlexPolicy(EvaluatedPolicy):
         return SquashedGaussianHead(self.actor, self.actor.net, self.action_dim, takes_noise)
 
 
-MlpPolicy = QFlexPolicy
-
-
-class MultiInputPolicy(QFlexPolicy):
-    """:class:`QFlexPolicy` under SB3's name for Dict observations."""
-
-    file_arguments = QFlexPolicy.file_arguments
+#: SB3's names: the observation space decides which features extractor serves.
+MlpPolicy = MultiInputPolicy = QFlexPolicy

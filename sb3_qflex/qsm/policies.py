@@ -175,10 +175,5 @@ class QSMPolicy(DiffusionPolicyBase, ShareablePolicy):
         return (LangevinHead if self.variant == "langevin" else ScoreHead)(self, takes_noise)
 
 
-MlpPolicy = QSMPolicy
-
-
-class MultiInputPolicy(QSMPolicy):
-    """:class:`QSMPolicy` under SB3's name for Dict observations."""
-
-    file_arguments = QSMPolicy.file_arguments
+#: SB3's names: the observation space decides which features extractor serves.
+MlpPolicy = MultiInputPolicy = QSMPolicy

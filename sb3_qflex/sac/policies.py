@@ -83,73 +83,39 @@ class SACPolicy(ShareablePolicy):
         self.activation_fn = activation_fn
         self.n_critics = n_critics
         self.share_features_extractor = share_features_extractor
-        self._archs = validation.net_archs(net_arch, DEFAULT_NET_ARCH, NETWORKS)
-        self._build(lr_schedule)
+        self._build(lr_schedule, validation.net_archs(net_arch, DEFAULT_NET_ARCH, NETWORKS))
 
-    def _build(self, lr_schedule: Schedule) -> None:
+    def _build(self, lr_schedule: Schedule, archs: dict[str, list[int]]) -> None:
         """In SB3's order, so that the same seed gives the same weights."""
-        self.actor = self.make_actor()
-        self.actor.optimizer = self.new_optimizer(self.actor, lr_schedule)
+        kwargs: dict[str, Any] = {"activation_fn": self.activation_fn}
+        self.actor = self.make_actor(**self.network_arguments(net_arch=archs["pi"], **kwargs))
+        self.actor.optimizer = self.new_optimizer(self.actor.parameters(), lr_schedule)
         shared = self.actor.features_extractor if self.share_features_extractor else None
-        self.critic = self.make_critic(shared)
-        self.critic.optimizer = self.new_optimizer(self.critic, lr_schedule, but=shared)
-        self.critic_target = self.make_critic()
+        kwargs.update(net_arch=archs["qf"], n_critics=self.n_critics)
+        self.critic = ContinuousCritic(
+            **self.network_arguments(shared, share_features_extractor=shared is not None, **kwargs)
+        )
+        actors_own = set() if shared is None else set(shared.parameters())
+        parameters = [parameter for parameter in self.critic.parameters() if parameter not in actors_own]
+        self.critic.optimizer = self.new_optimizer(parameters, lr_schedule)
+        self.critic_target = ContinuousCritic(**self.network_arguments(share_features_extractor=False, **kwargs))
         self.critic_target.load_state_dict(self.critic.state_dict())
         self.set_training_mode(False)
 
-    def new_optimizer(
-        self, network: nn.Module, lr_schedule: Schedule, but: nn.Module | None = None
-    ) -> th.optim.Optimizer:
+    def make_actor(self, **arguments: Any) -> Actor:
         """
-        :param network: Whose parameters it has.
-        :param lr_schedule: Learning rate schedule.
-        :param but: A part of the network that another optimizer has.
-        """
-        others = set() if but is None else set(but.parameters())
-        parameters = [parameter for parameter in network.parameters() if parameter not in others]
-        return self.optimizer_class(parameters, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+        A new actor.
 
-    def network_arguments(self, network: str, extractor: BaseFeaturesExtractor | None = None) -> dict[str, Any]:
+        :param arguments: Of SB3's ``Actor``.
         """
-        What the constructors of actor and critics share.
-
-        :param network: "pi" or "qf".
-        :param extractor: Features extractor of another network, if this one has none of its own.
-        """
-        arguments = {
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-            "net_arch": self._archs[network],
-            "activation_fn": self.activation_fn,
-            "normalize_images": self.normalize_images,
-        }
-        return self._update_features_extractor(arguments, extractor)
-
-    def make_actor(self) -> Actor:
-        """A new actor."""
-        actor = Actor(**self.network_arguments("pi"))
+        actor = Actor(**arguments)
         actor.action_dist = SquashedGaussian(self.action_dim)  # type: ignore[assignment]
         return actor
-
-    def make_critic(self, extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
-        """
-        New critics.
-
-        :param extractor: The actor's features extractor, if they share it.
-        """
-        return ContinuousCritic(
-            **self.network_arguments("qf", extractor),
-            n_critics=self.n_critics,
-            share_features_extractor=extractor is not None,
-        )
 
     def train(self, mode: bool = True) -> "SACPolicy":
         super().train(mode)
         self.critic_target.train(False)
         return self
-
-    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        return self._predict(obs, deterministic)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         return self.actor(observation, deterministic)
@@ -173,10 +139,5 @@ class SACPolicy(ShareablePolicy):
         return SquashedGaussianHead(self.actor, net, self.action_dim, takes_noise)
 
 
-MlpPolicy = SACPolicy
-
-
-class MultiInputPolicy(SACPolicy):
-    """:class:`SACPolicy` under SB3's name for Dict observations."""
-
-    file_arguments = SACPolicy.file_arguments
+#: SB3's names: the observation space decides which features extractor serves.
+MlpPolicy = MultiInputPolicy = SACPolicy

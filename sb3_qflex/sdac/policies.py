@@ -93,10 +93,5 @@ class SDACPolicy(DiffusionPolicyBase, ShareablePolicy):
         return DiffusionHead(self, takes_noise)
 
 
-MlpPolicy = SDACPolicy
-
-
-class MultiInputPolicy(SDACPolicy):
-    """:class:`SDACPolicy` under SB3's name for Dict observations."""
-
-    file_arguments = SDACPolicy.file_arguments
+#: SB3's names: the observation space decides which features extractor serves.
+MlpPolicy = MultiInputPolicy = SDACPolicy

@@ -21,7 +21,6 @@ from torch import nn
 from sb3_qflex import QFlexPolicy
 from sb3_qflex.export import load_vec_normalize, policy_file
 from sb3_qflex.export.policy_config import space_from_json, space_to_json
-from sb3_qflex.qflex.policies import MultiInputPolicy
 
 SPACES = {
     "box": spaces.Box(-1.0, 1.0, (3,), np.float32),
@@ -82,7 +81,7 @@ def test_the_policy_comes_back_without_pickles(case, tmp_path):
     model = small_model(env, **options).learn(30)
     file = model.policy.export_policy(tmp_path / "policy")
     assert file == tmp_path / "policy.safetensors"
-    loaded = load(file, MultiInputPolicy if case == "dict" else QFlexPolicy)
+    loaded = load(file, QFlexPolicy)
     assert_same(dict(model.policy.state_dict()), dict(loaded.state_dict()))
     assert (loaded.observation_space, loaded.action_space) == (model.observation_space, model.action_space)
     for name in (
