@@ -23,7 +23,8 @@ class Algorithm(Exportable, OffPolicyBase):
       acts with), and a constructor that takes them, passes the others on and ends with ``self._setup_model()`` where
       ``_init_setup_model`` is true;
     - ``policy_aliases`` and ``policy_base``: its policies, subclasses of :class:`sb3_qflex.common.policies.Policy`,
-      which build networks and optimizers and say what ``predict`` does, and ``optimizers``, their attributes;
+      which build networks and optimizers and say what ``predict`` does; ``optimizers`` and ``target_networks``, their
+      attributes;
     - :meth:`gradient_step`: one update, with :meth:`minimise` for each loss and :meth:`check_divergence` for Q;
     - ``smallest_batch`` and ``diagnostics`` where it has something to say there;
     - outside of the class: a call of :func:`sb3_qflex.zoo.registration.register_algorithm`, with a tuning space and a

@@ -73,7 +73,7 @@ class CheckpointFolder:
                     f"{self.path} holds something else ({', '.join(others[:3])}): give an empty or a new folder."
                 )
             marker = json.dumps({"kind": _KIND, "run": uuid.uuid4().hex})
-            write_atomically(self.path / _MARKER, lambda file: file.write(marker.encode()), "json")
+            write_atomically(self.path / _MARKER, marker.encode(), "json")
         self.run()
         self.segments.mkdir(exist_ok=True)
         sync(self.path)

@@ -18,9 +18,7 @@ class EntropyRegularised(OffPolicyBase):
     Assigning ``ent_coef`` starts alpha anew from the new value.
     """
 
-    ent_coef: str | float = options.option(
-        lambda _, name, value: validation.check_coefficient(name, value), lambda model, _: model._setup_temperature()
-    )
+    ent_coef: str | float = options.coefficient(lambda model, _: model._setup_temperature())
     target_entropy: str | float = options.option(
         lambda _, name, value: None if value == "auto" else validation.check_number(name, value, minimum=-math.inf),
         lambda model, _: model._set_target_entropy(),

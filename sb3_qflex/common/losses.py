@@ -1,6 +1,7 @@
 """Losses as pure functions on tensors, in the order of an update; B is the batch size."""
 
 import torch as th
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch.nn import functional as F
 
 
@@ -35,6 +36,37 @@ def bellman_target(
     if next_entropy is not None:
         next_value = next_value + next_entropy
     return (rewards + discounts * (1.0 - dones) * next_value).detach()
+
+
+def discounts_of(batch: ReplayBufferSamples, gamma: float) -> th.Tensor | float:
+    """
+    gamma^n of each sample, shape (B,), or gamma where the replay has one-step samples.
+
+    :param batch: Transitions.
+    :param gamma: Discount of one-step samples.
+    """
+    return gamma if batch.discounts is None else batch.discounts.flatten()
+
+
+def batch_target(
+    batch: ReplayBufferSamples,
+    gamma: float,
+    next_q_values: th.Tensor,
+    next_entropy: th.Tensor | None = None,
+    reward_scale: float = 1.0,
+) -> th.Tensor:
+    """
+    :func:`bellman_target` of a batch of the replay.
+
+    :param batch: Transitions.
+    :param gamma: Discount of one-step samples.
+    :param next_q_values: See there.
+    :param next_entropy: See there.
+    :param reward_scale: Factor of the rewards.
+    :return: Shape (B,), detached.
+    """
+    rewards, dones = reward_scale * batch.rewards.flatten(), batch.dones.flatten()
+    return bellman_target(rewards, dones, discounts_of(batch, gamma), next_q_values, next_entropy)
 
 
 def critic_loss(q_values: th.Tensor, target: th.Tensor) -> th.Tensor:

@@ -47,6 +47,8 @@ class OffPolicyBase(CollectingAlgorithm):
     policy_base: ClassVar[type[Any]] = Policy
     #: Optimizers, each in a network of the policy, which is an attribute of the model too. They lie in saved files.
     optimizers: ClassVar[tuple[str, ...]] = ("actor.optimizer", "critic.optimizer")
+    #: The policy's slow copies of networks, attributes of the model too.
+    target_networks: ClassVar[tuple[str, ...]] = ()
     #: For algorithms with an option ``preset``: by their names, values of all arguments that a preset decides.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     #: Arguments that say what networks a saved file has, so that ``load`` refuses them.
@@ -159,7 +161,7 @@ class OffPolicyBase(CollectingAlgorithm):
 
     @classmethod
     def _networks(cls) -> list[str]:
-        return list(dict.fromkeys(name.partition(".")[0] for name in cls.optimizers))
+        return list(dict.fromkeys([*(name.partition(".")[0] for name in cls.optimizers), *cls.target_networks]))
 
     @classmethod
     def policy_options(cls) -> list[str]:
@@ -344,7 +346,7 @@ class OffPolicyBase(CollectingAlgorithm):
             # The archive takes shape in memory: a seekable file of its own would not outlive a crash in between.
             archive = io.BytesIO()
             super().save(archive, exclude, include)
-            write_atomically(path, lambda file: file.write(archive.getbuffer()), "zip")
+            write_atomically(path, archive.getbuffer(), "zip")
         else:
             super().save(path, exclude, include)
 

@@ -110,26 +110,52 @@ def count(minimum: int = 1, changed: Callable[[Any, Any], object] | None = None)
     return Option(lambda _, name, value: validation.check_count(name, value, minimum), changed)
 
 
-def number(minimum: float = 0.0, maximum: float = float("inf"), above: bool = False, optional: bool = False) -> Any:
+def number(
+    minimum: float = 0.0,
+    maximum: float = float("inf"),
+    above: bool = False,
+    optional: bool = False,
+    changed: Callable[[Any, Any], object] | None = None,
+) -> Any:
     """
     :param minimum: Of an option that is a number
     :param maximum: Likewise
     :param above: Whether the minimum itself is not allowed
     :param optional: Whether it may be None
+    :param changed: See :class:`Option`
     """
 
     def check(_: Any, name: str, value: Any) -> None:
         if not (optional and value is None):
             validation.check_number(name, value, minimum, maximum, above)
 
-    return Option(check)
+    return Option(check, changed)
 
 
-def choice(allowed: Iterable[str]) -> Any:
+def choice(allowed: Iterable[str], changed: Callable[[Any, Any], object] | None = None) -> Any:
     """
     :param allowed: Values of an option that is a word
+    :param changed: See :class:`Option`
     """
-    return Option(lambda _, name, value: validation.check_choice(name, value, allowed))
+    return Option(lambda _, name, value: validation.check_choice(name, value, allowed), changed)
+
+
+def flag(changed: Callable[[Any, Any], object] | None = None) -> Any:
+    """
+    Of an option that is True or False.
+
+    :param changed: See :class:`Option`
+    """
+    return Option(lambda _, name, value: validation.check_flag(name, value), changed)
+
+
+def coefficient(changed: Callable[[Any, Any], object] | None = None) -> Any:
+    """
+    Of an option that is a number or, where it is learned, "auto" or "auto_" with its start.
+
+    :param changed: See :class:`Option`
+    """
+    return Option(lambda _, name, value: validation.check_coefficient(name, value), changed)
 
 
 def preset(presets: Mapping[str, Any]) -> Any:

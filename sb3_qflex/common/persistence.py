@@ -1,7 +1,6 @@
 """Writing files so that a reader never finds half of one."""
 
 import errno
-import io
 import os
 import pathlib
 import shutil
@@ -9,7 +8,6 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from contextlib import suppress
 
 # Answers of systems that flush no such thing: folders of Windows and of some shared file systems.
@@ -20,9 +18,7 @@ _NAME_PART = 50
 _REPLACE_SECONDS = (0.01, 0.1, 1.0)
 
 
-def write_atomically(
-    path: str | pathlib.Path, write: Callable[[io.BufferedIOBase], object], suffix: str
-) -> pathlib.Path:
+def write_atomically(path: str | pathlib.Path, content: bytes | memoryview, suffix: str) -> pathlib.Path:
     """
     Write a file aside, flush it to disk, and rename it into place.
 
@@ -31,7 +27,7 @@ def write_atomically(
     are kept.
 
     :param path: Target; gets the suffix if it has none.
-    :param write: Writes the content to an open file.
+    :param content: Of the whole file.
     :param suffix: Such as "zip".
     :return: The file.
     :raises PermissionError: If the older file may not be written.
@@ -49,7 +45,7 @@ def write_atomically(
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:_NAME_PART]}.", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            write(file)
+            file.write(content)
             file.flush()
             _flush(file.fileno())
         _take_permissions(temporary, target)

@@ -13,8 +13,9 @@ from stable_baselines3.common.utils import update_learning_rate
 from sb3_qflex.algorithm import Algorithm
 from sb3_qflex.common import options, validation
 from sb3_qflex.common.diffusion import policy_learning_rate
-from sb3_qflex.common.diffusion_networks import NoisePredictor, Temperature
+from sb3_qflex.common.diffusion_networks import NoisePredictor
 from sb3_qflex.common.keywords import check_keywords, without_sde
+from sb3_qflex.common.tempered import Tempered
 from sb3_qflex.dacer.entropy import (
     ESTIMATORS,
     check_components,
@@ -29,7 +30,7 @@ from sb3_qflex.dacer.options import PRESETS
 from sb3_qflex.dacer.policies import DACERPolicy, MlpPolicy, MultiInputPolicy
 
 
-class DACER(Algorithm):
+class DACER(Tempered, Algorithm):
     """
     Diffusion Actor-Critic with Entropy Regulator (DACER): the denoising chain is the policy, and is trained by the
     gradient of min Q through all of its steps; noise on executed actions is scaled by alpha, which an estimate of the
@@ -111,17 +112,13 @@ class DACER(Algorithm):
     }
     policy_base = DACERPolicy
     presets = PRESETS
-    optimizers = ("actor.optimizer", "critic.optimizer", "temperature.optimizer")
+    target_networks = ("critic_target",)
     policy: DACERPolicy
     actor: NoisePredictor
     critic: ReturnCritics
-    temperature: Temperature
 
     tau: float = options.number(maximum=1.0)
     policy_delay: int = options.count()
-    alpha_lr: float = options.number(above=True)
-    alpha_delay: int = options.count()
-    target_entropy_scale: float = options.number()
     entropy_samples: int = options.option(lambda model, _, value: check_samples(value, model.entropy_components))
     entropy_components: int = options.option(lambda model, _, value: check_components(value, model.entropy_samples))
     entropy_estimator: str | None = options.choice(ESTIMATORS)
@@ -135,8 +132,6 @@ class DACER(Algorithm):
     beta_schedule: str = options.of_policy()
     beta_scale: float = options.of_policy()
     start_scale: float = options.of_policy()
-    noise_scale: float = options.of_policy()
-    init_alpha: float = options.of_policy()
 
     def __init__(
         self,
@@ -249,10 +244,6 @@ class DACER(Algorithm):
         self.entropy_estimator = choose_estimator(self.entropy_estimator, get_action_dim(self.action_space))
         super()._setup_model()
 
-    @classmethod
-    def _networks(cls) -> list[str]:
-        return [*super()._networks(), "critic_target"]
-
     def gradient_step(self, batch: ReplayBufferSamples) -> None:
         """
         Update noise predictor, critics, target critics and alpha, in this order; the noise predictor and the critics
@@ -296,8 +287,7 @@ class DACER(Algorithm):
         if not self.is_due(self.alpha_delay):
             return
         entropy = self.estimate_entropy(observations)
-        target = -self.target_entropy_scale * self.policy.action_dim
-        self.minimise(self.temperature.optimizer, self.temperature.loss(entropy, target), "alpha")
+        self.learn_temperature(entropy)
         self.entropy = entropy.item()
         self._training_log.means.add("entropy", entropy)
 
@@ -312,8 +302,3 @@ class DACER(Algorithm):
         if self.entropy_estimator == "diag":
             return diag_entropy(samples).mean().float()
         return gmm_entropy(samples, self.entropy_components).mean().float()
-
-    def _update_learning_rate(self, optimizers: Any) -> None:
-        # Of the critics alone: the others have rates of their own.
-        super()._update_learning_rate(self.critic.optimizer)
-        update_learning_rate(self.temperature.optimizer, self.alpha_lr)

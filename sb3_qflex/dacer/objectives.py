@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch as th
 from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples
 
-from sb3_qflex.common.losses import source_loss
+from sb3_qflex.common.losses import discounts_of, source_loss
 from sb3_qflex.common.policies import train_mode
 from sb3_qflex.dacer.policies import DACERPolicy
 
@@ -91,9 +91,8 @@ def critic_objective(
     with th.no_grad():
         slow = policy.critic_target
         next_means, next_stds = slow.returns(slow.encode(batch.next_observations), next_actions)
-    discounts = gamma if batch.discounts is None else batch.discounts.flatten()
     rewards, noise = reward_scale * batch.rewards.flatten(), th.randn_like(next_stds)
-    target = return_target(rewards, batch.dones.flatten(), discounts, next_means, next_stds, noise)
+    target = return_target(rewards, batch.dones.flatten(), discounts_of(batch, gamma), next_means, next_stds, noise)
     with train_mode(policy.critic):
         means, stds = policy.critic.returns(policy.critic.encode(batch.observations), batch.actions)
     policy.critic.update_mean_stds(stds, DEVIATION_RATE)

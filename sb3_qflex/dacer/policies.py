@@ -7,19 +7,19 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 
-from sb3_qflex.common import options, validation
+from sb3_qflex.common import options
 from sb3_qflex.common.diffusion import NoiseAt
-from sb3_qflex.common.diffusion_networks import NoisePredictor, Temperature
-from sb3_qflex.common.diffusion_policy import DiffusionPolicyBase
+from sb3_qflex.common.diffusion_networks import NoisePredictor
 from sb3_qflex.common.fast.denoising import is_plain
 from sb3_qflex.common.fast.trained_chain import trained_noise
 from sb3_qflex.common.losses import smallest
+from sb3_qflex.common.tempered import TemperedPolicy
 from sb3_qflex.dacer.networks import ReturnCritics
 from sb3_qflex.export.diffusion_head import DiffusionHead
 from sb3_qflex.export.policy_file import ShareablePolicy
 
 
-class DACERPolicy(DiffusionPolicyBase, ShareablePolicy):
+class DACERPolicy(TemperedPolicy, ShareablePolicy):
     """
     Policy class (noise predictor, critics, target critics and temperature) for DACER.
 
@@ -49,14 +49,8 @@ class DACERPolicy(DiffusionPolicyBase, ShareablePolicy):
 
     critic: ReturnCritics
     critic_target: ReturnCritics
-    temperature: Temperature
 
     start_scale: float = options.number(above=True)  # type: ignore[misc]
-    noise_scale: float = options.number()
-    init_alpha: float = options.option(
-        lambda _, name, value: validation.check_number(name, value, above=True),
-        lambda policy, _: policy.temperature.restart(policy.init_alpha),
-    )
 
     def __init__(
         self,
@@ -74,19 +68,13 @@ class DACERPolicy(DiffusionPolicyBase, ShareablePolicy):
         self.noise_scale = noise_scale
         self.init_alpha = init_alpha
         options.check_options(self)
-        self.temperature = Temperature(init_alpha)
-        # Its learning rate comes from the algorithm, which alone steps it.
-        self.temperature.optimizer = th.optim.Adam(self.temperature.parameters())
+        self._build_temperature()
 
     def make_critic(self, **kwargs: Any) -> ReturnCritics:
         """
         :param kwargs: Of :class:`ReturnCritics`.
         """
         return ReturnCritics(**kwargs)
-
-    def exploration_std(self) -> th.Tensor:
-        """noise_scale alpha, a scalar."""
-        return self.noise_scale * self.temperature.alpha()
 
     def act(self, obs: PyTorchObs) -> th.Tensor:
         """

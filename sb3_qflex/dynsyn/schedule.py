@@ -2,13 +2,8 @@
 
 from typing import Any
 
-from sb3_qflex.common import options, validation
+from sb3_qflex.common import options
 from sb3_qflex.dynsyn.synergies import MAX_AMPLITUDE, Synergies, amplitude
-
-
-def _check_fixed(_: Any, name: str, value: Any) -> None:
-    if value is not None:
-        validation.check_number(name, value, maximum=MAX_AMPLITUDE)
 
 
 class WeightSchedule:
@@ -20,7 +15,9 @@ class WeightSchedule:
 
     weight_k: float = options.number()
     weight_a0: float = options.number()
-    weight_amp: float | None = options.option(_check_fixed, lambda model, _: model._fix_amplitude())
+    weight_amp: float | None = options.number(
+        maximum=MAX_AMPLITUDE, optional=True, changed=lambda model, _: model._fix_amplitude()
+    )
     policy: Any
     policy_kwargs: dict[str, Any]
     num_timesteps: int

@@ -65,7 +65,7 @@ def _write(
     for key, value in metadata.items():
         proto.metadata_props.add(key=key, value=value)
     content = proto.SerializeToString()
-    return write_atomically(path, lambda file: file.write(content), "onnx"), metadata
+    return write_atomically(path, content, "onnx"), metadata
 
 
 def export_myochallenge(model: BaseAlgorithm, folder: str | Path, **options: Any) -> Path:
@@ -91,7 +91,7 @@ def export_myochallenge(model: BaseAlgorithm, folder: str | Path, **options: Any
     folder.mkdir(parents=True, exist_ok=True)
     _, metadata = _write(model, folder / "policy.onnx", **options)
     text = json.dumps(metadata, indent=2) + "\n"
-    write_atomically(folder / "metadata.json", lambda file: file.write(text.encode()), "json")
+    write_atomically(folder / "metadata.json", text.encode(), "json")
     return folder
 
 

@@ -94,7 +94,7 @@ class ShareablePolicy(Policy):
         absent = [*left_out(self), *(self.idle_networks() if acting_only else ())]
         normalizer = self.normalizer if vec_normalize is None else vec_normalize
         content = _to_bytes(self, normalizer, task, {"matrices": storage, "left_out": sorted(set(absent))})
-        return write_atomically(path, lambda file: file.write(content), SUFFIX.removeprefix("."))
+        return write_atomically(path, content, SUFFIX.removeprefix("."))
 
     def save(self, path: str) -> None:
         """

@@ -37,7 +37,7 @@ def export_torchscript(model: BaseAlgorithm, path: str | Path, **options: Any) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         th.jit.save(script, stream, _extra_files={METADATA: json.dumps(metadata)})
-    return write_atomically(path, lambda file: file.write(stream.getbuffer()), "pt")
+    return write_atomically(path, stream.getbuffer(), "pt")
 
 
 def trace(exported: ExportedPolicy) -> th.jit.ScriptModule:

@@ -95,6 +95,7 @@ class FlowRL(Algorithm):
     policy_base = FlowRLPolicy
     presets = PRESETS
     optimizers = ("actor.optimizer", "critic.optimizer", "buffer_critic.optimizer", "value.optimizer")
+    target_networks = ("critic_target", "buffer_critic_target")
     policy: FlowRLPolicy
     actor: FlowActor
     critic: ValueNetworks
@@ -202,10 +203,6 @@ class FlowRL(Algorithm):
             if name in self.replay_buffer_kwargs:
                 raise ValueError(f"Pass {name} to {type(self).__name__} itself, not in replay_buffer_kwargs.")
         super()._setup_model()
-
-    @classmethod
-    def _networks(cls) -> list[str]:
-        return [*super()._networks(), "critic_target", "buffer_critic_target"]
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         # Here, since options may have been assigned and the buffer loaded.

@@ -57,7 +57,7 @@ def critic_objective(policy: FlowRLPolicy, batch: ReplayBufferSamples, gamma: fl
     """
     with th.no_grad():
         next_q = policy.critic_target.q_values(batch.next_observations, policy.sample(batch.next_observations))
-    target = _bellman_target(batch, gamma, next_q)
+    target = losses.batch_target(batch, gamma, next_q)
     with train_mode(policy.critic):
         q_values = policy.critic.q_values(batch.observations, batch.actions)
     return losses.critic_loss(q_values, target)
@@ -76,7 +76,7 @@ def buffer_critic_objective(
     """
     with th.no_grad():
         next_value = policy.value(batch.next_observations)
-    target = _bellman_target(batch, gamma, next_value.unsqueeze(0))
+    target = losses.batch_target(batch, gamma, next_value.unsqueeze(0))
     with train_mode(policy.buffer_critic):
         q_values = policy.buffer_critic.q_values(batch.observations, batch.actions)
     return losses.critic_loss(q_values, target), losses.smallest(q_values.detach())
@@ -127,8 +127,3 @@ def _end(policy: FlowRLPolicy, actions: th.Tensor, space: str) -> th.Tensor:
     if space == "latent":
         return flow.to_latent(actions)
     return policy.in_box(actions) if space == "box" else actions
-
-
-def _bellman_target(batch: ReplayBufferSamples, gamma: float, next_values: th.Tensor) -> th.Tensor:
-    discounts = gamma if batch.discounts is None else batch.discounts.flatten()
-    return losses.bellman_target(batch.rewards.flatten(), batch.dones.flatten(), discounts, next_values)

@@ -12,7 +12,7 @@ from sb3_qflex.common import options, validation
 from sb3_qflex.common.networks import follow
 from sb3_qflex.common.off_policy import OffPolicyBase
 from sb3_qflex.common.type_aliases import Bonus
-from sb3_qflex.common.validation import check_choice, check_count, check_number
+from sb3_qflex.common.validation import check_count
 from sb3_qflex.maxinfo.information import REFERENCES, InformationGain
 from sb3_qflex.maxinfo.objectives import info_coef_loss
 
@@ -20,11 +20,15 @@ from sb3_qflex.maxinfo.objectives import info_coef_loss
 _STATES = ("information", "information_optimizer", "info_coef_optimizer", "slow_actor")
 
 
-def _check_widths(name: str, value: Any) -> None:
+def _check_widths(_: Any, name: str, value: Any) -> None:
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"{name} must be a list of widths of hidden layers, such as [256, 256], not {value!r}.")
     for width in value:
         check_count(f"each width in {name}", width)
+
+
+def _new_ensemble(model: Any, _: Any) -> None:
+    model._setup_information()
 
 
 class MaxInfo(OffPolicyBase):
@@ -43,28 +47,14 @@ class MaxInfo(OffPolicyBase):
     log_info_coef: th.Tensor
     info_coef_optimizer: th.optim.Optimizer
 
-    ensemble_size: int = options.count(minimum=2, changed=lambda model, _: model._setup_information())
-    ensemble_arch: Sequence[int] = options.option(
-        lambda _, name, value: _check_widths(name, value), lambda model, _: model._setup_information()
-    )
+    ensemble_size: int = options.count(minimum=2, changed=_new_ensemble)
+    ensemble_arch: Sequence[int] = options.option(_check_widths, _new_ensemble)
     ensemble_lr: float = options.number()
-    info_coef: str | float = options.option(
-        lambda _, name, value: validation.check_coefficient(name, value), lambda model, _: model._setup_info_coef()
-    )
-    learn_reward: bool = options.option(
-        lambda _, name, value: validation.check_flag(name, value), lambda model, _: model._setup_information()
-    )
-    reward_weight: float | None = options.option(
-        lambda _, name, value: None if value is None else check_number(name, value, maximum=1.0),
-        lambda model, _: model._setup_information(),
-    )
-    info_norm_cap: float | None = options.option(
-        lambda _, name, value: None if value is None else check_number(name, value, minimum=1.0),
-        lambda model, _: model._setup_information(),
-    )
-    reference: str = options.option(
-        lambda _, name, value: check_choice(name, value, REFERENCES), lambda model, _: model._setup_information()
-    )
+    info_coef: str | float = options.coefficient(lambda model, _: model._setup_info_coef())
+    learn_reward: bool = options.flag(_new_ensemble)
+    reward_weight: float | None = options.number(maximum=1.0, optional=True, changed=_new_ensemble)
+    info_norm_cap: float | None = options.number(minimum=1.0, optional=True, changed=_new_ensemble)
+    reference: str = options.choice(REFERENCES, _new_ensemble)
     slow_tau: float = options.number(maximum=1.0)
 
     def __init__(

@@ -166,7 +166,7 @@ class Collection:
         entries = (_read(own) if own.is_file() else {}) | {entry.id: entry}
         data = {"version": VERSION, "policies": [asdict(entries[id]) for id in sorted(entries)]}
         text = json.dumps(data, indent=1, allow_nan=False) + "\n"
-        write_atomically(own, lambda file: file.write(text.encode()), "json")
+        write_atomically(own, text.encode(), "json")
         self.entries = entries
 
 

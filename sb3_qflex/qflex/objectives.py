@@ -48,9 +48,7 @@ def critic_objective(
         features = policy.critic.encode(_concatenate(batch.observations, batch.next_observations))
         joint = policy.critic.q_values(features, th.cat([batch.actions, next_actions]))
     q_values, next_q_values = joint.chunk(2, dim=1)
-    discounts = gamma if batch.discounts is None else batch.discounts.flatten()
-    target = losses.bellman_target(batch.rewards.flatten(), batch.dones.flatten(), discounts, next_q_values, beside_q)
-    return losses.critic_loss(q_values, target)
+    return losses.critic_loss(q_values, losses.batch_target(batch, gamma, next_q_values, beside_q))
 
 
 def source_objective(

@@ -12,9 +12,10 @@ from stable_baselines3.common.utils import update_learning_rate
 from sb3_qflex.algorithm import Algorithm
 from sb3_qflex.common import options
 from sb3_qflex.common.diffusion import policy_learning_rate
+from sb3_qflex.common.diffusion_objectives import critic_objective
 from sb3_qflex.common.keywords import check_keywords, without_sde
 from sb3_qflex.common.networks import Critics
-from sb3_qflex.qsm.objectives import actor_objective, critic_objective
+from sb3_qflex.qsm.objectives import actor_objective
 from sb3_qflex.qsm.options import PRESETS, filled
 from sb3_qflex.qsm.policies import MlpPolicy, MultiInputPolicy, QSMPolicy
 
@@ -93,6 +94,7 @@ class QSM(Algorithm):
     }
     policy_base = QSMPolicy
     of_file = ("preset", "variant", "time_dim")
+    target_networks = ("critic_target",)
     policy: QSMPolicy
     actor: Any
     critic: Critics
@@ -197,17 +199,14 @@ class QSM(Algorithm):
         if _init_setup_model:
             self._setup_model()
 
-    @classmethod
-    def _networks(cls) -> list[str]:
-        return [*super()._networks(), "critic_target"]
-
     def gradient_step(self, batch: ReplayBufferSamples) -> None:
         """
         Update critics, target critics and actor, in this order.
 
         :param batch: Transitions.
         """
-        critic_loss, q_value = critic_objective(self.policy, batch, self.gamma)
+        next_actions = self.policy.explore(batch.next_observations)
+        critic_loss, q_value = critic_objective(self.policy, batch, next_actions, self.gamma)
         self.minimise(self.critic.optimizer, critic_loss, "critic")
         self.check_divergence(q_value, batch.rewards)
         self._training_log.means.add("q_value", q_value)

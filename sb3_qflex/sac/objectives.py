@@ -58,8 +58,7 @@ def bellman_target(
     next_value = min_q(critic_target, batch.next_observations, next_actions, bonus)
     if ent_coef is not None:
         next_value = next_value - ent_coef * log_prob
-    discounts = gamma if batch.discounts is None else batch.discounts.flatten()
-    return losses.bellman_target(batch.rewards.flatten(), batch.dones.flatten(), discounts, next_value.unsqueeze(0))
+    return losses.batch_target(batch, gamma, next_value.unsqueeze(0))
 
 
 def critic_objective(critic: ContinuousCritic, batch: ReplayBufferSamples, target: th.Tensor) -> th.Tensor:

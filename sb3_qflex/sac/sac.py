@@ -83,6 +83,7 @@ class SAC(EntropyRegularised, Algorithm):
         "MultiInputPolicy": MultiInputPolicy,
     }
     policy_base = SACPolicy
+    target_networks = ("critic_target",)
     policy: SACPolicy
     actor: Actor
     critic: ContinuousCritic
@@ -155,10 +156,6 @@ class SAC(EntropyRegularised, Algorithm):
         self.target_update_interval = target_update_interval
         if _init_setup_model:
             self._setup_model()
-
-    @classmethod
-    def _networks(cls) -> list[str]:
-        return [*super()._networks(), "critic_target"]
 
     def gradient_step(self, batch: ReplayBufferSamples) -> None:
         """

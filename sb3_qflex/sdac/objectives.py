@@ -18,9 +18,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch as th
-from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples
+from stable_baselines3.common.type_aliases import PyTorchObs
 
-from sb3_qflex.common import losses
 from sb3_qflex.common.diffusion import NoiseSchedule, clipped_start, noised
 from sb3_qflex.common.policies import train_mode
 from sb3_qflex.sdac.policies import SDACPolicy
@@ -50,29 +49,6 @@ class DenoisingGoal(NamedTuple):
     t: th.Tensor
     noise: th.Tensor
     weights: th.Tensor | None = None
-
-
-def critic_objective(
-    policy: SDACPolicy, batch: ReplayBufferSamples, next_actions: th.Tensor, gamma: float, reward_scale: float
-) -> tuple[th.Tensor, th.Tensor]:
-    """
-    Step 1: (Q_i(s, a) - y)^2 with y = c r + gamma (1 - d) min_i Q'_i(s', a'), without an entropy term.
-
-    :param policy: The policy.
-    :param batch: Transitions.
-    :param next_actions: a' of the online policy as it would be executed, shape (B, |A|).
-    :param gamma: Discount of one-step samples.
-    :param reward_scale: c.
-    :return: The critics' loss, and the mean of Q.
-    """
-    target_critic = policy.critic_target
-    with th.no_grad():
-        next_q = target_critic.q_values(target_critic.encode(batch.next_observations), next_actions)
-    discounts = gamma if batch.discounts is None else batch.discounts.flatten()
-    target = losses.bellman_target(reward_scale * batch.rewards.flatten(), batch.dones.flatten(), discounts, next_q)
-    with train_mode(policy.critic):
-        q_values = policy.critic.q_values(policy.critic.encode(batch.observations), batch.actions)
-    return losses.critic_loss(q_values, target), q_values.detach().mean()
 
 
 def reverse_weights(

@@ -7,14 +7,14 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.type_aliases import Schedule
 
-from sb3_qflex.common import options, validation
-from sb3_qflex.common.diffusion_networks import NoisePredictor, Temperature
-from sb3_qflex.common.diffusion_policy import DiffusionPolicyBase
+from sb3_qflex.common import options
+from sb3_qflex.common.diffusion_networks import NoisePredictor
+from sb3_qflex.common.tempered import TemperedPolicy
 from sb3_qflex.export.diffusion_head import DiffusionHead
 from sb3_qflex.export.policy_file import ShareablePolicy
 
 
-class SDACPolicy(DiffusionPolicyBase, ShareablePolicy):
+class SDACPolicy(TemperedPolicy, ShareablePolicy):
     """
     Policy class (noise predictor, critics and temperature) for SDAC and DPMD.
 
@@ -47,14 +47,8 @@ class SDACPolicy(DiffusionPolicyBase, ShareablePolicy):
     followed = ("critic", "actor")
 
     actor_target: NoisePredictor
-    temperature: Temperature
 
-    noise_scale: float = options.number()
-    clip_actions: bool = options.option(lambda _, name, value: validation.check_flag(name, value))
-    init_alpha: float = options.option(
-        lambda _, name, value: validation.check_number(name, value, above=True),
-        lambda policy, _: policy.temperature.restart(policy.init_alpha),
-    )
+    clip_actions: bool = options.flag()
 
     def __init__(
         self,
@@ -72,13 +66,7 @@ class SDACPolicy(DiffusionPolicyBase, ShareablePolicy):
         self.clip_actions = clip_actions
         self.init_alpha = init_alpha
         options.check_options(self)
-        self.temperature = Temperature(init_alpha)
-        # Its learning rate comes from the algorithm, which alone steps it.
-        self.temperature.optimizer = th.optim.Adam(self.temperature.parameters())
-
-    def exploration_std(self) -> th.Tensor:
-        """noise_scale alpha, a scalar."""
-        return self.noise_scale * self.temperature.alpha()
+        self._build_temperature()
 
     def _explore(self, actions: th.Tensor) -> th.Tensor:
         return super()._explore(actions) if self.clip_actions else self._noisy(actions)

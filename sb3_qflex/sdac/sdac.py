@@ -13,12 +13,13 @@ from stable_baselines3.common.utils import update_learning_rate
 from sb3_qflex.algorithm import Algorithm
 from sb3_qflex.common import options, validation
 from sb3_qflex.common.diffusion import policy_learning_rate
-from sb3_qflex.common.diffusion_networks import NoisePredictor, Temperature
+from sb3_qflex.common.diffusion_networks import NoisePredictor
+from sb3_qflex.common.diffusion_objectives import critic_objective
 from sb3_qflex.common.keywords import check_keywords, without_sde
 from sb3_qflex.common.networks import Critics
+from sb3_qflex.common.tempered import Tempered
 from sb3_qflex.sdac.objectives import (
     DenoisingGoal,
-    critic_objective,
     denoising_objective,
     noise_entropy,
     reverse_goal,
@@ -27,7 +28,7 @@ from sb3_qflex.sdac.options import PRESETS
 from sb3_qflex.sdac.policies import MlpPolicy, MultiInputPolicy, SDACPolicy
 
 
-class SDAC(Algorithm):
+class SDAC(Tempered, Algorithm):
     """
     Soft Diffusion Actor-Critic (SDAC): a diffusion policy learns to denoise towards actions drawn from its reverse
     kernel and weighted by exp(Q), without a gradient through its chain.
@@ -109,19 +110,15 @@ class SDAC(Algorithm):
     }
     policy_base = SDACPolicy
     presets = PRESETS
-    optimizers = ("actor.optimizer", "critic.optimizer", "temperature.optimizer")
+    target_networks = ("actor_target", "critic_target")
     policy: SDACPolicy
     actor: NoisePredictor
     critic: Critics
-    temperature: Temperature
     #: Steps of the critics' optimizer on each gradient.
     critic_steps: int = 1
 
     tau: float = options.number(maximum=1.0)
     policy_delay: int = options.count()
-    alpha_lr: float = options.number(above=True)
-    alpha_delay: int = options.count()
-    target_entropy_scale: float = options.number()
     reverse_samples: int = options.count()
     reward_scale: float = options.number(above=True)
     policy_lr_end: float = options.number()
@@ -133,9 +130,7 @@ class SDAC(Algorithm):
     diffusion_steps: int = options.of_policy()
     beta_schedule: str = options.of_policy()
     beta_scale: float = options.of_policy()
-    noise_scale: float = options.of_policy()
     clip_actions: bool = options.of_policy()
-    init_alpha: float = options.of_policy()
 
     def __init__(
         self,
@@ -234,10 +229,6 @@ class SDAC(Algorithm):
         if _init_setup_model:
             self._setup_model()
 
-    @classmethod
-    def _networks(cls) -> list[str]:
-        return [*super()._networks(), "actor_target", "critic_target"]
-
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -304,12 +295,4 @@ class SDAC(Algorithm):
         alpha = self.temperature.alpha()
         self._training_log.means.add("alpha", alpha)
         if self.is_due(self.alpha_delay):
-            action_dim = self.policy.action_dim
-            target = -self.target_entropy_scale * action_dim
-            loss = self.temperature.loss(noise_entropy(alpha, action_dim), target)
-            self.minimise(self.temperature.optimizer, loss, "alpha")
-
-    def _update_learning_rate(self, optimizers: Any) -> None:
-        # Of the critics alone: the others have rates of their own.
-        super()._update_learning_rate(self.critic.optimizer)
-        update_learning_rate(self.temperature.optimizer, self.alpha_lr)
+            self.learn_temperature(noise_entropy(alpha, self.policy.action_dim))

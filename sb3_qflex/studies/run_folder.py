@@ -137,7 +137,7 @@ class RunFolder:
 def write_json(path: Path, data: Any) -> None:
     """Replace a JSON file in one step: it is there whole or not at all."""
     content = (json.dumps(data, indent=1) + "\n").encode()
-    write_atomically(path, lambda file: file.write(content), "json")
+    write_atomically(path, content, "json")
 
 
 def read_json(path: Path) -> Any:

@@ -12,6 +12,7 @@ from helpers.small_models import BoxEnv, ReachEnv, assert_same, observations, pa
 from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_qflex import DACER, QSM, TrainingCheckpoint
+from sb3_qflex.common.diffusion_objectives import critic_objective
 from sb3_qflex.dacer import objectives as of_dacer
 from sb3_qflex.qsm import objectives as of_qsm
 
@@ -106,7 +107,7 @@ def test_each_loss_reaches_its_own_network_alone(method: str) -> None:
         critic_loss, _ = of_dacer.critic_objective(model.policy, batch, 0.9, 0.2)
         actor_loss = of_dacer.actor_objective(model.policy, batch.observations)
     else:
-        critic_loss, _ = of_qsm.critic_objective(model.policy, batch, 0.9)
+        critic_loss, _ = critic_objective(model.policy, batch, model.policy.explore(batch.next_observations), 0.9)
         actor_loss = of_qsm.actor_objective(model.policy, batch, 50.0)
     assert reached(model, critic_loss) == {"critic"}
     # DACER's goes through the critics, and minimise differentiates by the optimizer's parameters alone.
@@ -160,7 +161,8 @@ def test_the_end_of_an_episode_has_no_bootstrap(method: str) -> None:
         if method == "dacer":
             losses.append(of_dacer.critic_objective(model.policy, one, 0.9, 0.2)[0])
         else:
-            losses.append(of_qsm.critic_objective(model.policy, one, 0.9)[0])
+            next_actions = model.policy.explore(one.next_observations)
+            losses.append(critic_objective(model.policy, one, next_actions, 0.9)[0])
     assert losses[1].abs() > 100.0 * losses[0].abs()
 
 

@@ -17,7 +17,7 @@ from sb3_qflex.common.persistence import lock, write_atomically
 
 
 def write(path, content=b"new", suffix="zip"):
-    return write_atomically(path, lambda file: file.write(content), suffix)
+    return write_atomically(path, content, suffix)
 
 
 def test_a_link_stays_and_its_target_is_written(tmp_path):

@@ -29,7 +29,7 @@ class SmallTD3Policy(ShareablePolicy):
             extractor = self.make_features_extractor()
             built = network(observation_space, action_space, features_extractor=extractor,
                             features_dim=extractor.features_dim, **arguments)  # fmt: skip
-            built.optimizer = self.optimizer_class(built.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+            built.optimizer = self.new_optimizer(built.parameters(), lr_schedule)
             setattr(self, name, built)
 
     def _predict(self, observation: Any, deterministic: bool = False) -> th.Tensor:
@@ -55,8 +55,7 @@ class SmallTD3(Algorithm):
     def gradient_step(self, batch: ReplayBufferSamples) -> None:
         with th.no_grad():
             next_q = th.stack(self.critic(batch.next_observations, self.actor(batch.next_observations))).squeeze(2)
-            discounts = self.gamma if batch.discounts is None else batch.discounts.flatten()
-            target = losses.bellman_target(batch.rewards.flatten(), batch.dones.flatten(), discounts, next_q)
+            target = losses.batch_target(batch, self.gamma, next_q)
         q_values = th.stack(self.critic(batch.observations, batch.actions)).squeeze(2)
         self.minimise(self.critic.optimizer, losses.critic_loss(q_values, target), "critic")
         if self._n_updates % self.policy_delay == 0:

@@ -14,8 +14,9 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.noise import NormalActionNoise
 
 from sb3_qflex import TrainingCheckpoint
+from sb3_qflex.common.diffusion_objectives import critic_objective
 from sb3_qflex.dpmd.dpmd import DPMD
-from sb3_qflex.sdac.objectives import critic_objective, denoising_objective, reverse_goal
+from sb3_qflex.sdac.objectives import denoising_objective, reverse_goal
 from sb3_qflex.sdac.policies import SDACPolicy
 from sb3_qflex.sdac.sdac import SDAC
 

@@ -85,8 +85,8 @@ def write(found: dict[str, Any], path: Path, command: str) -> list[Path]:
         picture, format="png", dpi=150
     )
     return [
-        write_atomically(path, lambda file: file.write(text.encode()), "json"),
-        write_atomically(path.with_suffix(".png"), lambda file: file.write(picture.getvalue()), "png"),
+        write_atomically(path, text.encode(), "json"),
+        write_atomically(path.with_suffix(".png"), picture.getvalue(), "png"),
     ]
 
 
