@@ -28,8 +28,9 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from sb3_qflex.analysis.acting import predictor
 from sb3_qflex.analysis.actuators import actuator_names, groups
 from sb3_qflex.analysis.result import Result
-from sb3_qflex.analysis.states import each_array, visited_states
+from sb3_qflex.analysis.states import visited_states
 from sb3_qflex.analysis.trained import Trained, case_of, load_all, one_task
+from sb3_qflex.common.each_array import each_array
 from sb3_qflex.common.validation import check_count
 from sb3_qflex.qflex.policies import QFlexPolicy
 

@@ -1,8 +1,6 @@
 """States to compute on: a sample of those that a model visits."""
 
-from collections.abc import Callable
 from contextlib import closing
-from typing import Any
 
 import numpy as np
 import torch as th
@@ -13,6 +11,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 
 from sb3_qflex.analysis.acting import explorer, predictor
 from sb3_qflex.analysis.trained import Trained
+from sb3_qflex.common.each_array import each_array
 from sb3_qflex.qflex.policies import QFlexPolicy
 
 #: Steps are taken for this many times the states that are kept: neighbouring states are alike.
@@ -49,13 +48,6 @@ def states_of(trained: Trained, n_states: int, seed: int, n_envs: int) -> PyTorc
     """:func:`visited_states` of a QFlex model in ``n_envs`` of its environments."""
     with closing(trained.task.make(n_envs, seed)) as env:
         return visited_states(trained.policy, env, n_states, seed)
-
-
-def each_array(function: Callable[..., Any], *obs: Any) -> Any:
-    """``function`` of observations, or of those of each key where they are dicts."""
-    if isinstance(obs[0], dict):
-        return {key: function(*(one[key] for one in obs)) for key in obs[0]}
-    return function(*obs)
 
 
 def select(obs: PyTorchObs, kept: np.ndarray | slice) -> PyTorchObs:

@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from sb3_qflex.qflex.policies import QFlexPolicy
 from sb3_qflex.qflex.qflex import QFlex
-from sb3_qflex.zoo.listed import without_repeat, wrappers_of
+from sb3_qflex.zoo.listed import as_list, without_repeat
 from sb3_qflex.zoo.registration import register
 
 Wrapper = Callable[[gym.Env], gym.Env]
@@ -66,7 +66,7 @@ class Task:
         from rl_zoo3.utils import create_test_env
 
         hyperparams = deepcopy(self.hyperparams)
-        own = (without_repeat if self.repeat_ended else wrappers_of)(hyperparams.get("env_wrapper"))
+        own = (without_repeat if self.repeat_ended else as_list)(hyperparams.get("env_wrapper"))
         hyperparams["env_wrapper"] = [*own, *wrappers] or None
         env = create_test_env(
             self.env_id,

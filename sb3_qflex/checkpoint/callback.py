@@ -124,7 +124,8 @@ class TrainingCheckpoint(BaseCallback):
     def _init_callback(self) -> None:
         if not isinstance(self.model, OffPolicyBase):
             raise CheckpointError(
-                f"TrainingCheckpoint works with QFlex, not with {self._algorithm}: use SB3's CheckpointCallback there."
+                "TrainingCheckpoint works with the off-policy algorithms of this package, not with "
+                f"{self._algorithm}: use SB3's CheckpointCallback there."
             )
 
     def _on_training_start(self) -> None:

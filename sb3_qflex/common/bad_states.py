@@ -6,8 +6,10 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from sb3_qflex.common.each_array import each_array
 
 #: Magnitude from which MuJoCo itself calls a simulation unstable.
 LIMIT = 1e10
@@ -103,7 +105,7 @@ class BadStateGuard:
         bad = self._bad_of_step(*result)
         if bad:
             result = self._truncated(result, bad)
-        self._last = _copy(result[0])
+        self._last = each_array(np.copy, result[0])
         return result
 
     def reset(self) -> VecEnvObs:
@@ -116,11 +118,11 @@ class BadStateGuard:
             return observations
         bad = self._bad_observations(observations)
         if bad:
-            observations = _copy(observations)
+            observations = each_array(np.copy, observations)
             for one in bad.values():
                 self._raise_unless_truncating(one)
                 self._restart(observations, one)
-        self._last = _copy(observations)
+        self._last = each_array(np.copy, observations)
         return observations
 
     # --- What is bad ---
@@ -167,13 +169,14 @@ class BadStateGuard:
     # --- What is done about it ---
 
     def _truncated(self, result: VecEnvStepReturn, bad: dict[int, _Bad]) -> VecEnvStepReturn:
-        observations, rewards, dones, infos = _copy(result[0]), result[1].copy(), result[2].copy(), result[3]
+        observations, infos = each_array(np.copy, result[0]), result[3]
+        rewards, dones = result[1].copy(), result[2].copy()
         for index, one in bad.items():
             self._raise_unless_truncating(one)
             if self._last is None:
                 raise BadStateError(f"{self._where(one)}, and no good observation of this run is known: reset first.")
             # An environment whose episode ended has been reset already, and may be in a good state.
-            started_badly = bool(self._bad_observations(_row(observations, index)))
+            started_badly = bool(self._bad_observations(_rows(observations, slice(index, index + 1))))
             if not dones[index] or started_badly:
                 self._restart(observations, one)
             rewards[index], dones[index] = 0.0, True
@@ -183,7 +186,7 @@ class BadStateGuard:
             infos[index].update(
                 {
                     "TimeLimit.truncated": True,
-                    "terminal_observation": _single(self._last, index),
+                    "terminal_observation": each_array(np.array, _rows(self._last, index)),
                     "diverged": True,
                     "bad_state": one.what,
                 }
@@ -198,7 +201,7 @@ class BadStateGuard:
             observation, info = self.venv.env_method("reset", indices=[bad.env])[0]
             for (_, values), (_, value) in zip(_parts(observations), _parts(observation), strict=True):
                 values[bad.env] = value
-            if not self._bad_observations(_row(observations, bad.env)):
+            if not self._bad_observations(_rows(observations, slice(bad.env, bad.env + 1))):
                 infos = list(self.venv.reset_infos)
                 infos[bad.env] = info
                 self.venv.reset_infos = infos
@@ -234,7 +237,7 @@ def guard(env: VecEnv, mode: str, known: BadStateGuard | None = None) -> BadStat
     :param known: One that was detached, and goes on with its counts if it is of this environment
     :return: The guard; None for "off"
     """
-    env = _innermost(env)
+    env = env.unwrapped
     present: BadStateGuard | None = vars(env).get(_ATTRIBUTE)
     if mode == "off":
         if present is not None:
@@ -251,15 +254,9 @@ def guard_within(
     context: ExitStack, env: VecEnv, mode: str, known: BadStateGuard | None = None
 ) -> BadStateGuard | None:
     """As :func:`guard`, until the context ends; what was there before comes back then."""
-    present: BadStateGuard | None = vars(_innermost(env)).get(_ATTRIBUTE)
+    present: BadStateGuard | None = vars(env.unwrapped).get(_ATTRIBUTE)
     context.callback(guard, env, "off" if present is None else present.mode, present)
     return guard(env, mode, known)
-
-
-def _innermost(env: VecEnv) -> VecEnv:
-    while isinstance(env, VecEnvWrapper):
-        env = env.venv
-    return env
 
 
 def _parts(observations: Any) -> list[tuple[str, Any]]:
@@ -268,20 +265,5 @@ def _parts(observations: Any) -> list[tuple[str, Any]]:
     return [("observation", observations)]
 
 
-def _copy(observations: VecEnvObs) -> VecEnvObs:
-    if isinstance(observations, dict):
-        return {key: value.copy() for key, value in observations.items()}
-    assert isinstance(observations, np.ndarray)
-    return observations.copy()
-
-
-def _row(observations: VecEnvObs, index: int) -> VecEnvObs:
-    if isinstance(observations, dict):
-        return {key: value[index : index + 1] for key, value in observations.items()}
-    assert isinstance(observations, np.ndarray)
-    return observations[index : index + 1]
-
-
-def _single(observations: VecEnvObs, index: int) -> Any:
-    row = _row(observations, index)
-    return {key: value[0].copy() for key, value in row.items()} if isinstance(row, dict) else np.array(row[0])
+def _rows(observations: VecEnvObs, kept: int | slice) -> VecEnvObs:
+    return each_array(lambda values: values[kept], observations)

@@ -1,4 +1,4 @@
-"""Losses as pure functions on tensors, in the order of an update; B is the batch size."""
+"""Targets, paths and losses as pure functions on tensors, in the order of an update; B is the batch size."""
 
 import torch as th
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
@@ -103,6 +103,18 @@ def temperature_loss(log_ent_coef: th.Tensor, log_prob: th.Tensor, target_entrop
     :param target_entropy: Usually -|A|.
     """
     return -(log_ent_coef * (log_prob.detach() + target_entropy)).mean()
+
+
+def straight_path(start: th.Tensor, end: th.Tensor, t: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """
+    Point and velocity of the straight path between two actions (conditional flow matching).
+
+    :param start: a(0), shape (B, |A|).
+    :param end: a(1), shape (B, |A|).
+    :param t: Flow times in [0, 1], shape (B, 1).
+    :return: x_t = (1 - t) a(0) + t a(1), and its velocity a(1) - a(0); both (B, |A|).
+    """
+    return th.lerp(start, end, t), end - start
 
 
 def flow_matching_loss(velocity: th.Tensor, path_velocity: th.Tensor) -> th.Tensor:

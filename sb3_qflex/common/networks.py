@@ -86,6 +86,17 @@ def _is_renorm_mlp(layers: list[nn.Module]) -> bool:
     return kinds == [BatchRenorm, nn.Linear, nn.ReLU] * (len(kinds) // 3) + [BatchRenorm, nn.Linear]
 
 
+def init_xavier(module: nn.Module) -> None:
+    """
+    Xavier uniform weights and zero bias; use with ``module.apply``.
+
+    :param module: A linear layer; any other module is left alone.
+    """
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
 def renorm_mlp(
     input_dim: int,
     output_dim: int,

@@ -55,18 +55,6 @@ def to_latent(actions: th.Tensor) -> th.Tensor:
     return actions.clamp(-LATENT_BOUND, LATENT_BOUND).atanh()
 
 
-def straight_path(start: th.Tensor, end: th.Tensor, t: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """
-    Point and velocity of the straight path from a_0 to an action of the replay (conditional flow matching).
-
-    :param start: a_0, shape (B, |A|).
-    :param end: a, shape (B, |A|).
-    :param t: Times in [0, 1], shape (B, 1).
-    :return: x_t = t a + (1 - t) a_0, and a - a_0; both (B, |A|).
-    """
-    return th.lerp(start, end, t), end - start
-
-
 def matching_error(velocity: th.Tensor, path_velocity: th.Tensor) -> th.Tensor:
     """
     Each sample's mean over actuators of (v(s, x_t, t) - (a - a_0))^2.

@@ -8,19 +8,8 @@ from torch import nn
 
 from sb3_qflex.common.fast.linear import Linear
 from sb3_qflex.common.losses import smallest
-from sb3_qflex.common.networks import StateNetwork
+from sb3_qflex.common.networks import StateNetwork, init_xavier
 from sb3_qflex.flowrl.flow import integrate
-
-
-def init_xavier(module: nn.Module) -> None:
-    """
-    Xavier uniform weights and zero bias; use with ``module.apply``.
-
-    :param module: A linear layer; any other module is left alone.
-    """
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        nn.init.zeros_(module.bias)
 
 
 def flow_net(input_dim: int, output_dim: int, net_arch: list[int], activation_fn: type[nn.Module]) -> nn.Sequential:

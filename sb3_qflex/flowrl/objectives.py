@@ -109,7 +109,7 @@ def actor_objective(
     :param matching: How it is tied.
     """
     start, t = flow.clipped_normal(batch.actions), th.rand_like(batch.actions[:, :1])
-    x_t, path_velocity = flow.straight_path(start, _end(policy, batch.actions, matching.space), t)
+    x_t, path_velocity = losses.straight_path(start, _end(policy, batch.actions, matching.space), t)
     with train_mode(policy.actor):
         features = policy.actor.encode(batch.observations)
         actions = policy.actor.act(features, flow.clipped_normal(start), policy.flow_steps)

@@ -6,6 +6,7 @@ from typing import Any
 import torch as th
 from stable_baselines3.common.type_aliases import PyTorchObs
 
+from sb3_qflex.common.action_gradient import action_gradient, for_gradients
 from sb3_qflex.common.fast.cuda_graph import CudaGraphs
 from sb3_qflex.common.fast.folding import FoldedMLP, differentiable_min_q, folded_q_gradient, folded_velocity
 from sb3_qflex.common.fast.rounding import in_bfloat16
@@ -14,7 +15,7 @@ from sb3_qflex.common.networks import Critics
 from sb3_qflex.common.type_aliases import QGradient, Velocity
 from sb3_qflex.export.policy_file import ShareablePolicy
 from sb3_qflex.qflex.flow import integrate
-from sb3_qflex.qflex.guidance import Guidance, ascend, for_gradients, min_q_gradient
+from sb3_qflex.qflex.guidance import Guidance, ascend
 from sb3_qflex.qflex.networks import VelocityField
 
 
@@ -113,7 +114,7 @@ class EvaluatedPolicy(ShareablePolicy):
     def _plain_gradient(self, features: th.Tensor) -> QGradient:
         with th.inference_mode(False):
             features = for_gradients(features)
-        return partial(min_q_gradient, partial(self.critic.q_values, features))
+        return partial(action_gradient, partial(self.critic.q_values, features))
 
     @th.no_grad()
     def _critics_at(self, obs: PyTorchObs, dtype: str = "float32") -> tuple[th.Tensor, list[FoldedMLP] | None]:

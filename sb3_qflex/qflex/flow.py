@@ -1,5 +1,5 @@
 r"""
-Flow of actions: the straight path that the velocity field learns from, and the Euler integrator that acts with it.
+Flow of actions: the Euler integrator that acts with the velocity field.
 
 Symbols, here and in the other modules (shapes with B the batch size):
 
@@ -22,18 +22,6 @@ symbol                 name in the code    meaning
 import torch as th
 
 from sb3_qflex.common.type_aliases import Velocity
-
-
-def straight_path(source_actions: th.Tensor, target_actions: th.Tensor, t: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """
-    Point and velocity of the straight path from a(0) to a(1) (conditional flow matching; paper, step 4).
-
-    :param source_actions: a(0), shape (B, |A|).
-    :param target_actions: a(1), shape (B, |A|).
-    :param t: Flow times in [0, 1], shape (B, 1).
-    :return: x_t = (1 - t) a(0) + t a(1), and its velocity a(1) - a(0); both (B, |A|).
-    """
-    return th.lerp(source_actions, target_actions, t), target_actions - source_actions
 
 
 def integrate(velocity: Velocity, source_actions: th.Tensor, n_steps: int, until: int | None = None) -> th.Tensor:

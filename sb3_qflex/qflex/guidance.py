@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 import torch as th
 
-from sb3_qflex.common.losses import smallest
-from sb3_qflex.common.type_aliases import QGradient, QValues
+from sb3_qflex.common.type_aliases import QGradient
 
 RMS_FLOOR = 1e-4
 RMS_DECAY = 0.99
@@ -23,33 +22,6 @@ class Guidance(NamedTuple):
     target_actions: th.Tensor
     first_gradient: th.Tensor
     step_norms: th.Tensor
-
-
-def for_gradients(tensor: th.Tensor) -> th.Tensor:
-    """
-    The tensor, or its copy where it is one of inference mode: outside of that mode autograd can record with it.
-
-    :param tensor: Any.
-    """
-    return tensor.clone() if tensor.is_inference() else tensor
-
-
-def min_q_gradient(q_values: QValues, actions: th.Tensor) -> th.Tensor:
-    """
-    Gradient of min_i Q_i(s, a) by the action, by automatic differentiation: the readable definition.
-
-    No gradient reaches the critics' parameters.
-
-    :param q_values: The critics at the states at hand.
-    :param actions: Shape (B, |A|).
-    :return: g, shape (B, |A|).
-    """
-    # A caller's inference mode would record nothing, and lend its tensors to no gradient.
-    with th.inference_mode(False), th.enable_grad():
-        actions = for_gradients(actions).detach().requires_grad_(True)
-        # The sum has each sample's own gradient, since eval-mode critics treat samples independently.
-        (gradient,) = th.autograd.grad(smallest(q_values(actions)).sum(), actions)
-    return gradient
 
 
 def truncated_step_size(step_norm: th.Tensor, step_size: float, action_dim: int) -> th.Tensor:

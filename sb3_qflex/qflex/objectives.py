@@ -7,9 +7,9 @@ import torch as th
 from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples
 
 from sb3_qflex.common import losses
+from sb3_qflex.common.each_array import each_array
 from sb3_qflex.common.policies import train_mode
 from sb3_qflex.common.type_aliases import Bonus
-from sb3_qflex.qflex.flow import straight_path
 from sb3_qflex.qflex.policies import QFlexPolicy
 
 
@@ -45,7 +45,8 @@ def critic_objective(
             joined = bonus(batch.next_observations, next_actions)
             beside_q = joined if beside_q is None else beside_q + joined
     with train_mode(policy.critic):
-        features = policy.critic.encode(_concatenate(batch.observations, batch.next_observations))
+        both = each_array(lambda *states: th.cat(states), batch.observations, batch.next_observations)
+        features = policy.critic.encode(both)
         joint = policy.critic.q_values(features, th.cat([batch.actions, next_actions]))
     q_values, next_q_values = joint.chunk(2, dim=1)
     return losses.critic_loss(q_values, losses.batch_target(batch, gamma, next_q_values, beside_q))
@@ -87,15 +88,7 @@ def field_objective(policy: QFlexPolicy, next_observations: PyTorchObs) -> th.Te
     guidance = policy.ascend(next_observations, source_actions, policy.guidance_dtype)
     policy.update_preconditioner(guidance.first_gradient)
     t = th.rand_like(source_actions[:, :1])
-    x_t, path_velocity = straight_path(source_actions, guidance.target_actions, t)
+    x_t, path_velocity = losses.straight_path(source_actions, guidance.target_actions, t)
     with train_mode(policy.field):
         velocity = policy.field(next_observations, x_t, t)
     return losses.flow_matching_loss(velocity, path_velocity)
-
-
-def _concatenate(first: PyTorchObs, second: PyTorchObs) -> PyTorchObs:
-    if isinstance(first, dict):
-        assert isinstance(second, dict)
-        return {key: th.cat([value, second[key]]) for key, value in first.items()}
-    assert isinstance(second, th.Tensor)
-    return th.cat([first, second])

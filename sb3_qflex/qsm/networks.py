@@ -1,4 +1,4 @@
-"""What is QSM's own in its networks: a learnable embedding of time, one that says nothing, and initial weights."""
+"""What is QSM's own in its networks: a learnable embedding of time, and one that says nothing."""
 
 import math
 
@@ -7,17 +7,6 @@ from torch import nn
 
 #: Standard deviation of the frequencies at first.
 _FREQUENCY_STD = 0.2
-
-
-def init_xavier(module: nn.Module) -> None:
-    """
-    Xavier's uniform weights and zero bias, as the method's own repository has them; use with ``module.apply``.
-
-    :param module: A linear layer; any other module is left alone.
-    """
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        nn.init.zeros_(module.bias)
 
 
 class FourierTime(nn.Module):

@@ -10,18 +10,19 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_qflex.common import options, validation
+from sb3_qflex.common.action_gradient import action_gradient
 from sb3_qflex.common.diffusion import NoiseAt, score_chain
 from sb3_qflex.common.diffusion_networks import NoisePredictor
 from sb3_qflex.common.diffusion_policy import DiffusionPolicyBase
 from sb3_qflex.common.fast.folding import folded_q_gradient
 from sb3_qflex.common.losses import smallest
-from sb3_qflex.common.networks import Critics
+from sb3_qflex.common.networks import Critics, init_xavier
 from sb3_qflex.export.heads import Head
 from sb3_qflex.export.policy_file import ShareablePolicy
 from sb3_qflex.qsm.exported import LangevinHead, ScoreHead
-from sb3_qflex.qsm.networks import FourierTime, NoTime, init_xavier
+from sb3_qflex.qsm.networks import FourierTime, NoTime
 from sb3_qflex.qsm.options import VARIANTS, default_net_arch
-from sb3_qflex.qsm.score_matching import action_gradient, langevin, mean_of_critics
+from sb3_qflex.qsm.score_matching import langevin, mean_of_critics
 
 
 def _check_built(policy: Any, name: str, value: Any) -> None:
@@ -160,7 +161,7 @@ class QSMPolicy(DiffusionPolicyBase, ShareablePolicy):
             features, nets = self.critic.encode(obs), list(self.critic.q_networks)
             folded = self.fold("critic", self.critic, nets, self.critic.features_dim, True)
             if folded is None:
-                return action_gradient(partial(self.critic.q_values, features), over_critics, actions)
+                return action_gradient(partial(self.critic.q_values, features), actions, over_critics)
             if over_critics is smallest:
                 return folded_q_gradient(folded, features)(actions)
             return th.stack([folded_q_gradient([one], features)(actions) for one in folded]).mean(dim=0)

@@ -1,4 +1,4 @@
-"""Q-score matching as pure functions on tensors: gradients of Q by the action, two losses, and a Langevin sampler.
+"""Q-score matching as pure functions on tensors: two losses, and a Langevin sampler.
 
 Psenka, Escontrela, Abbeel, Ma: Learning a Diffusion Model Policy from Rewards via Q-Score Matching, ICML 2024,
 arXiv 2312.11752.
@@ -8,23 +8,6 @@ from collections.abc import Callable
 
 import torch as th
 from torch.nn import functional as F
-
-from sb3_qflex.common.type_aliases import QValues
-
-
-def action_gradient(q_values: QValues, over_critics: Callable[[th.Tensor], th.Tensor], actions: th.Tensor) -> th.Tensor:
-    """
-    Gradient of one value of all critics by the action, by automatic differentiation: the readable definition.
-
-    :param q_values: The critics at the states at hand, (n_critics, B) of actions (B, |A|).
-    :param over_critics: From (n_critics, B) to (B,): their smallest value (langevin) or their mean (ddpm).
-    :param actions: Shape (B, |A|).
-    :return: Shape (B, |A|), a constant.
-    """
-    with th.enable_grad():
-        actions = actions.detach().requires_grad_(True)
-        (gradient,) = th.autograd.grad(over_critics(q_values(actions)).sum(), actions)
-    return gradient
 
 
 def mean_of_critics(q_values: th.Tensor) -> th.Tensor:

@@ -11,9 +11,8 @@ from sb3_qflex.speed.flops import Problem
 from sb3_qflex.speed.timing import Schedule, Task, interleave
 
 BATCH_SIZE = 256
-#: N and K of the paper, but where a row varies them.
+#: N of the paper, but where a row varies it.
 GUIDANCE_STEPS = 20
-FLOW_STEPS = 20
 
 PAPER_SIZES = (Problem(83, 39), Problem(403, 80), Problem(270, 216), Problem(684, 354))
 WIDE_SIZE = Problem(3148, 700, (1024, 1024, 1024))

@@ -13,6 +13,7 @@ import yaml
 from sb3_qflex.studies.definition import Contender, Evaluation, Study, StudyError, Task, folder_name
 from sb3_qflex.zoo.compare import zoo_train_command
 from sb3_qflex.zoo.hyperparameters import REGIMES, our_file, zoo_folder
+from sb3_qflex.zoo.listed import as_list
 from sb3_qflex.zoo.task_steps import repeat_of, until_of
 
 _RECORDER = "sb3_qflex.studies.recorder.RunRecorder"
@@ -83,8 +84,7 @@ class Plan:
             {_RECORDER: {"folder": str(folder), **repeat}},
             {_CHECKPOINT: {"folder": str(folder), "every": checkpoint_seconds}},
         ]
-        known = self.hyperparameters.get("callback") or []
-        callbacks = [*ours, *(known if isinstance(known, list) else [known])]
+        callbacks = [*ours, *as_list(self.hyperparameters.get("callback"))]
         entry = {**self.hyperparameters, "n_timesteps": self._actions(self.budget), "callback": callbacks}
         return yaml.safe_dump({self.env: entry}, sort_keys=False)
 
@@ -158,9 +158,8 @@ def _hyperparameters(study: Study, task: Task, contender: Contender) -> dict[str
             "callback), and give action_repeat to the algorithm"
         )
     if contender.action_repeat > 1:
-        known = values.get("env_wrapper") or []
         repeat = {_REPEAT: {"repeat": contender.action_repeat}}
-        values["env_wrapper"] = [*(known if isinstance(known, list) else [known]), repeat]
+        values["env_wrapper"] = [*as_list(values.get("env_wrapper")), repeat]
     return {key: value for key, value in values.items() if value is not None}
 
 

@@ -213,7 +213,7 @@ def test_arguments():
 
 
 def test_other_algorithms_are_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="works with QFlex, not with SAC"):
+    with pytest.raises(CheckpointError, match="of this package, not with SAC"):
         SAC("MlpPolicy", BoxEnv(), buffer_size=10).learn(1, TrainingCheckpoint(tmp_path))
 
 

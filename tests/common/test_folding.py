@@ -10,12 +10,15 @@ from gymnasium import spaces
 from torch import nn
 
 from sb3_qflex import QFlexPolicy
+from sb3_qflex.common.action_gradient import action_gradient
 from sb3_qflex.common.fast import folding
+from sb3_qflex.common.fast.fold_cache import FoldCache
 from sb3_qflex.common.fast.folding import FoldedMLP, NotFoldableError, folded_q_gradient, folded_velocity
 from sb3_qflex.common.fast.single_observation import SingleRow
+from sb3_qflex.common.losses import smallest
 from sb3_qflex.common.networks import RenormMLP, renorm_mlp
 from sb3_qflex.qflex.flow import integrate
-from sb3_qflex.qflex.guidance import ascend, min_q_gradient, smallest
+from sb3_qflex.qflex.guidance import ascend
 
 OBS_DIM, BATCH = 11, 64
 
@@ -41,7 +44,7 @@ def states_and_actions(action_dim: int, batch: int = BATCH) -> tuple[th.Tensor, 
 
 
 def plain_q_gradient(critics: list[nn.Sequential], obs: th.Tensor):
-    return partial(min_q_gradient, lambda a: th.stack([q(th.cat([obs, a], 1)).squeeze(1) for q in critics]))
+    return partial(action_gradient, lambda a: th.stack([q(th.cat([obs, a], 1)).squeeze(1) for q in critics]))
 
 
 def fast_q_gradient(critics: list[nn.Sequential], obs: th.Tensor):
@@ -249,5 +252,5 @@ def test_folded_networks_follow_every_change_of_the_parameters(change: str) -> N
     with th.no_grad():
         after = policy._predict(obs, deterministic=True)
     assert not th.allclose(before, after, atol=1e-4)
-    policy._folded.clear()
+    policy._folded = FoldCache()
     th.testing.assert_close(policy._predict(obs, deterministic=True), after)

@@ -7,6 +7,7 @@ import torch as th
 from helpers.small_models import BoxEnv
 
 from sb3_qflex import FlowRL
+from sb3_qflex.common.losses import straight_path
 from sb3_qflex.flowrl import flow
 from sb3_qflex.flowrl.networks import flow_net, value_net
 
@@ -103,7 +104,7 @@ def test_batch_weighting_is_the_product_of_means_and_sample_weighting_is_not() -
 
 def test_path_error_and_latent() -> None:
     start, end, t = th.tensor([[0.0, -1.0]]), th.tensor([[1.0, 1.0]]), th.tensor([[0.25]])
-    x_t, path_velocity = flow.straight_path(start, end, t)
+    x_t, path_velocity = straight_path(start, end, t)
     assert (x_t.tolist(), path_velocity.tolist()) == ([[0.25, -0.5]], [[1.0, 2.0]])
     assert flow.matching_error(th.zeros(1, 2), path_velocity).tolist() == [2.5]
     latent = flow.to_latent(th.tensor([-1.0, 0.5, 1.0])).tanh()

@@ -6,7 +6,8 @@ from itertools import pairwise
 import pytest
 import torch as th
 
-from sb3_qflex.qflex.flow import integrate, straight_path
+from sb3_qflex.common.losses import straight_path
+from sb3_qflex.qflex.flow import integrate
 
 
 def test_straight_path_is_linear_between_its_ends() -> None:

@@ -6,7 +6,9 @@ from itertools import pairwise
 import pytest
 import torch as th
 
-from sb3_qflex.qflex.guidance import ascend, min_q_gradient, rms_preconditioner, smallest, truncated_step_size
+from sb3_qflex.common.action_gradient import action_gradient
+from sb3_qflex.common.losses import smallest
+from sb3_qflex.qflex.guidance import ascend, rms_preconditioner, truncated_step_size
 
 
 def quadratic(centre: th.Tensor, curvature: float = 1.0):
@@ -15,7 +17,7 @@ def quadratic(centre: th.Tensor, curvature: float = 1.0):
 
 
 def ascend_on(q_values, start: th.Tensor, n_steps: int, step_size: float, **kwargs):
-    return ascend(lambda a: min_q_gradient(q_values, a), start, n_steps, step_size, **kwargs)
+    return ascend(lambda a: action_gradient(q_values, a), start, n_steps, step_size, **kwargs)
 
 
 @pytest.mark.parametrize("n_steps", [1, 5, 20])
@@ -60,12 +62,12 @@ def test_each_sample_has_its_own_truncation() -> None:
 def test_the_smallest_critic_alone_gets_the_gradient() -> None:
     q = lambda a: th.stack([2.0 * a[:, 0], -a[:, 1]])  # noqa: E731
     actions = th.tensor([[-1.0, 0.0], [1.0, 1.0]])  # first: Q_1 = -2 < 0; second: Q_2 = -1 < 2
-    assert min_q_gradient(q, actions).tolist() == [[2.0, 0.0], [0.0, -1.0]]
+    assert action_gradient(q, actions).tolist() == [[2.0, 0.0], [0.0, -1.0]]
 
 
 def test_ties_go_to_the_first_critic() -> None:
     q = lambda a: th.stack([a[:, 0], 3.0 * a[:, 0], a[:, 0]])  # noqa: E731
-    assert min_q_gradient(q, th.zeros(5, 1)).tolist() == [[1.0]] * 5
+    assert action_gradient(q, th.zeros(5, 1)).tolist() == [[1.0]] * 5
     values = th.zeros(3, 2, requires_grad=True)
     smallest(values).sum().backward()
     assert values.grad is not None and values.grad.tolist() == [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
@@ -73,7 +75,7 @@ def test_ties_go_to_the_first_critic() -> None:
 
 def test_the_gradient_reaches_no_parameter() -> None:
     critic = th.nn.Linear(2, 1)
-    min_q_gradient(lambda a: critic(a).T, th.zeros(3, 2))
+    action_gradient(lambda a: critic(a).T, th.zeros(3, 2))
     assert critic.weight.grad is None
 
 

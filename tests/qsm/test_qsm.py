@@ -11,11 +11,12 @@ from helpers.small_diffusion import small_diffusion
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
 from sb3_qflex import QSM
+from sb3_qflex.common.action_gradient import action_gradient
 from sb3_qflex.common.diffusion import NoiseSchedule, best_of, betas, score_chain
 from sb3_qflex.qsm.networks import FourierTime
 from sb3_qflex.qsm.objectives import actor_objective
 from sb3_qflex.qsm.policies import QSMPolicy
-from sb3_qflex.qsm.score_matching import action_gradient, langevin, mean_of_critics
+from sb3_qflex.qsm.score_matching import langevin, mean_of_critics
 
 small = small_diffusion
 
@@ -26,7 +27,7 @@ def two_modes(actions: th.Tensor) -> th.Tensor:
 
 
 def two_modes_gradient(actions: th.Tensor) -> th.Tensor:
-    return action_gradient(two_modes, mean_of_critics, actions)
+    return action_gradient(two_modes, actions, mean_of_critics)
 
 
 def test_the_schedule_is_the_papers() -> None:
@@ -90,7 +91,7 @@ def test_folded_gradients_equal_the_definition(variant: str) -> None:
     plain = model.policy.q_gradient(batch.observations, batch.actions)
     handle.remove()
     th.testing.assert_close(folded, plain)
-    mean = action_gradient(lambda a: model.critic.q_values(batch.observations, a), mean_of_critics, batch.actions)
+    mean = action_gradient(lambda a: model.critic.q_values(batch.observations, a), batch.actions, mean_of_critics)
     assert th.allclose(folded, mean) == (variant == "ddpm")
 
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch as th
 
-from sb3_qflex.common.losses import smallest
-from sb3_qflex.qsm.score_matching import action_gradient, denoising_loss, langevin, mean_of_critics, score_loss
+from sb3_qflex.common.action_gradient import action_gradient
+from sb3_qflex.qsm.score_matching import denoising_loss, langevin, mean_of_critics, score_loss
 
 
 def quadratic(k: float, mu: float) -> object:
@@ -15,7 +15,7 @@ def quadratic(k: float, mu: float) -> object:
 
 def test_ddpm_target_is_the_scaled_negative_gradient() -> None:
     x = th.tensor([[0.25]])
-    gradient = action_gradient(quadratic(2.0, 0.5), mean_of_critics, x)
+    gradient = action_gradient(quadratic(2.0, 0.5), x, mean_of_critics)
     assert gradient.item() == pytest.approx(0.5)
     eps = th.tensor([[-25.0]], requires_grad=True)
     loss = denoising_loss(eps, gradient, 50.0)
@@ -46,8 +46,8 @@ def test_opposite_critics() -> None:
         return th.stack([actions.sum(dim=1), -actions.sum(dim=1)])
 
     actions = th.tensor([[0.5], [-0.5]])
-    assert action_gradient(slopes, smallest, actions).tolist() == [[-1.0], [1.0]]
-    assert action_gradient(slopes, mean_of_critics, actions).tolist() == [[0.0], [0.0]]
+    assert action_gradient(slopes, actions).tolist() == [[-1.0], [1.0]]
+    assert action_gradient(slopes, actions, mean_of_critics).tolist() == [[0.0], [0.0]]
 
 
 def test_score_loss() -> None:

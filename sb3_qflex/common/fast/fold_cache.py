@@ -138,10 +138,6 @@ class FoldCache:
             logger.info("The plain path is used for the %s network: %s.", name, reason)
             self._logged.add(name)
 
-    def clear(self) -> None:
-        """Forget all of them."""
-        self._entries.clear()
-
     def __getstate__(self) -> dict[str, Any]:
         # A copy of the policy has other tensors, so that these would not fit.
         return vars(FoldCache())

@@ -4,7 +4,7 @@ Exact algebra of the fast path: eval-mode networks folded to plain affine layers
 In eval mode a BatchRenorm layer is affine and folds into the following Linear. The state does not change over the N
 guidance steps or the K flow steps, so its half of the first layer is computed once (``hoist``). Guidance needs the
 gradient by the action alone, and each sample only that of the critic with the smallest value. Results equal those of
-the readable definitions (``Critics.q_values`` with ``guidance.min_q_gradient``, ``VelocityField.velocity``) up to
+the readable definitions (``Critics.q_values`` with ``action_gradient``, ``VelocityField.velocity``) up to
 rounding.
 """
 
@@ -223,7 +223,7 @@ class MinQ(NamedTuple):
 
 def folded_min_q(critics: Sequence[FoldedMLP], features: th.Tensor) -> Callable[[th.Tensor], MinQ]:
     """
-    min_i Q_i(s, a) and its gradient by the action at given states; the fast form of ``guidance.min_q_gradient``.
+    min_i Q_i(s, a) and its gradient by the action at given states; the fast form of ``action_gradient``.
 
     Actions, values and gradient have the type of the features, whatever type the critics were rounded to.
 
