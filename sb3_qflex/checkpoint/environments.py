@@ -9,13 +9,14 @@ from typing import Any
 import gymnasium as gym
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecNormalize, unwrap_vec_normalize
 
-from sb3_qflex.vec_env import env_state
+from sb3_qflex.vec_env import WorkerVecEnv, env_state
 from sb3_qflex.vec_env.errors import NotSavableError
 
 # Models of simulators are part of the state, once for each environment.
 _LIMIT_BYTES = 2**30
 #: Of ``VecNormalize``.
 _STATISTICS = ("obs_rms", "ret_rms")
+_SETTINGS = ("training", "norm_obs", "norm_reward", "norm_obs_keys", "clip_obs", "clip_reward", "gamma", "epsilon")
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,16 @@ def get_states(venv: VecEnv) -> EnvironmentStates:
 
 
 def _get(base: VecEnv) -> Any:
-    if hasattr(base, "get_state"):
-        return base.get_state()
+    if isinstance(base, WorkerVecEnv):
+        return base.get_state(_LIMIT_BYTES)
     if isinstance(base, DummyVecEnv):
         return _dump(base.envs)
+    if hasattr(base, "get_state"):
+        try:
+            return pickle.loads(pickle.dumps(base.get_state()))
+        except Exception as error:
+            # Whatever a method of somebody else's class raises that may mean something else by its name.
+            raise NotSavableError(f"{type(base).__name__}.get_state() gives none that pickles: {error!r}") from error
     raise NotSavableError(
         f"{type(base).__name__} gives no access to the states of its environments; DummyVecEnv and "
         "sb3_qflex.vec_env.WorkerVecEnv do"
@@ -58,13 +65,14 @@ def _dump(envs: Sequence[gym.Env]) -> list[bytes]:
 def set_states(venv: VecEnv, states: EnvironmentStates) -> None:
     """Put an environment where a like one was; after a ``NotSavableError`` it needs a reset."""
     wrappers, base = _vec_layers(venv)
+    settings = [_settings(wrapper) for wrapper in wrappers]
     try:
         env_state.restore(wrappers, states.wrappers, base)
-        if hasattr(base, "set_state"):
-            base.set_state(states.environments)
-        elif isinstance(base, DummyVecEnv):
+        if isinstance(base, DummyVecEnv):
             for env, state in zip(base.envs, states.environments, strict=True):
                 env_state.restore(env_state.env_layers(env), state)
+        elif hasattr(base, "set_state"):
+            base.set_state(states.environments)
         else:
             raise NotSavableError(f"{type(base).__name__} gives no access to its environments")
     except NotSavableError:
@@ -72,6 +80,16 @@ def set_states(venv: VecEnv, states: EnvironmentStates) -> None:
     except Exception as error:
         # Whatever unpickling raises where a class has moved, or the VecEnv is of another kind.
         raise NotSavableError(f"the saved states do not fit: {error!r}") from error
+    finally:
+        for wrapper, own in zip(wrappers, settings, strict=True):
+            vars(wrapper).update(own)
+
+
+def _settings(wrapper: VecEnvWrapper) -> dict[str, Any]:
+    """What of ``VecNormalize`` its maker decided: that of the present one stays."""
+    if not isinstance(wrapper, VecNormalize):
+        return {}
+    return {name: value for name, value in vars(wrapper).items() if name in _SETTINGS}
 
 
 def _vec_layers(venv: VecEnv) -> tuple[list[VecEnvWrapper], VecEnv]:

@@ -115,7 +115,7 @@ def _write_files(
         try:
             (path / ENVIRONMENTS).write_bytes(pickle.dumps(get_states(env)))
         except NotSavableError as error:
-            logger.info("The checkpoint leaves out the states of the environments: %s", error)
+            logger.warning("The checkpoint leaves out the states of the environments: %s", error)
     if content.replay:
         write_index(path / REPLAY, model.replay_buffer)
 

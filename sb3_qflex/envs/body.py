@@ -18,6 +18,11 @@ from sb3_qflex.envs.reset_options import checked_options
 
 Terms = dict[str, float]
 
+#: All that a step depends on, the solver's start included.
+_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+_SIMULATION = "simulation"
+_OF_MODEL = ("model", "data", "mujoco_renderer")
+
 
 class BodyEnv(MujocoEnv, EzPickle):
     """
@@ -148,7 +153,7 @@ class BodyEnv(MujocoEnv, EzPickle):
         reward, terms = self._reward()
         if any(self._bad_states.tolist()) or not (is_finite(observation) and isfinite(reward)):
             self.divergences += 1
-            return self._last_observation, 0.0, True, False, {"diverged": True}
+            return self._last_observation, 0.0, True, False, {**dict.fromkeys(terms, 0.0), "diverged": True}
         self._last_observation = observation
         if self.render_mode == "human":
             self.render()
@@ -179,3 +184,30 @@ class BodyEnv(MujocoEnv, EzPickle):
         if not np.isfinite(self._last_observation).all():
             raise ValueError(f"the start state gives an observation that is not finite; reset options: {self._options}")
         return self._last_observation
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def training_state(self) -> dict[str, Any]:
+        """
+        :return: The simulation's state and all attributes but the model, which is shared, and what looks into the data
+        """
+        simulation = np.empty(mujoco.mj_stateSize(self.model, _STATE))
+        mujoco.mj_getState(self.model, self.data, simulation, _STATE)
+        own = {name: value for name, value in vars(self).items() if name not in _OF_MODEL and not _looks_in(value)}
+        return {**own, _SIMULATION: simulation}
+
+    def restore_training_state(self, state: dict[str, Any]) -> None:
+        """
+        :param state: What :meth:`training_state` of a like environment gave
+        """
+        mujoco.mj_setState(self.model, self.data, state.pop(_SIMULATION), _STATE)
+        # What a body derives from it before its next step, see SMPLHumanoidJump.
+        mujoco.mj_step1(self.model, self.data)
+        vars(self).update(state)
+
+
+def _looks_in(value: Any) -> bool:
+    """Whether it is an array of the simulator's memory."""
+    while isinstance(value, np.ndarray):
+        value = value.base
+    return value is not None and type(value).__name__ == "PyCapsule"

@@ -101,7 +101,12 @@ class PlanarChainVecEnv(VecEnv):
         :return: State of all copies, for :meth:`set_state` of an object with the same arguments
         """
         generators = [generator.bit_generator.state for generator in self._generators]
-        return {"angles": self.angles, "targets": self.targets, "steps": self._steps, "generators": generators}
+        return {
+            "angles": self.angles.copy(),
+            "targets": self.targets.copy(),
+            "steps": self._steps,
+            "generators": generators,
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """

@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env.util import dict_to_obs, obs_space_info
 
 from sb3_qflex.vec_env.arguments import EnvFn, check_env_fns, check_workers, info_keys
 from sb3_qflex.vec_env.backend import Backend, Worker, split
-from sb3_qflex.vec_env.errors import WorkerDiedError
+from sb3_qflex.vec_env.errors import NotSavableError, WorkerDiedError
 from sb3_qflex.vec_env.idle_threads import IdleThreads
 from sb3_qflex.vec_env.infos import TRUNCATED, PartialInfo, Rest, decode_scalar
 from sb3_qflex.vec_env.layout import BatchLayout
@@ -262,11 +262,18 @@ class WorkerVecEnv(VecEnv):
         """
         return self._ask(indices, "is_wrapped", wrapper_class)
 
-    def get_state(self) -> list[bytes]:
+    def get_state(self, limit_bytes: float = float("inf")) -> list[bytes]:
         """
+        :param limit_bytes: how much all of them may take, judged by the first
         :return: the state of each environment with its wrappers, for ``set_state`` of a like ``WorkerVecEnv``
-        :raises NotSavableError: if an environment holds something that cannot be pickled
+        :raises NotSavableError: if an environment holds something that cannot be pickled, or they are too large
         """
+        first = self._ask(0, "get_state")[0]
+        if len(first) * self.num_envs > limit_bytes:
+            raise NotSavableError(
+                f"the states of the {self.num_envs} environments, the first of {len(first)} bytes, take more than "
+                f"{limit_bytes:.0f} bytes"
+            )
         return self._ask(None, "get_state")
 
     def set_state(self, states: Sequence[bytes]) -> None:
