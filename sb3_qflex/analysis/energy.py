@@ -12,7 +12,7 @@ from gymnasium.utils import RecordConstructorArgs
 from matplotlib.figure import Figure
 
 from sb3_qflex.analysis.acting import predictor
-from sb3_qflex.analysis.episodes import run_episodes
+from sb3_qflex.analysis.episodes import at_the_end, run_episodes
 from sb3_qflex.analysis.result import Result
 from sb3_qflex.analysis.trained import Trained, case_of, load_all, one_task
 
@@ -21,8 +21,8 @@ ENERGY = "energy"
 
 class ActivationEnergy(gym.Wrapper, RecordConstructorArgs):
     """
-    Adds ``info["energy"]`` of each step: the sum over actuators of the activation at its end (MuJoCo's ``data.act``),
-    or of the squared actions where the model has no activations.
+    Adds ``info["energy"]``, the sum over actuators and the steps of the episode so far of the activation at the end of
+    a step (MuJoCo's ``data.act``), or of the squared actions where the model has no activations.
 
     :param env: any environment
     """
@@ -31,13 +31,20 @@ class ActivationEnergy(gym.Wrapper, RecordConstructorArgs):
         RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
         self.uses_activation = _activation(env) is not None
+        self._energy = 0.0
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        """As the wrapped environment."""
+        self._energy = 0.0
+        return self.env.reset(**options)
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """As the wrapped environment, with the entry in info."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         activation = _activation(self.env) if self.uses_activation else None
         energy = np.square(np.asarray(action, dtype=np.float64)).sum() if activation is None else activation.sum()
-        return observation, reward, terminated, truncated, {**info, ENERGY: float(energy)}
+        self._energy += float(energy)
+        return observation, reward, terminated, truncated, {**info, ENERGY: self._energy}
 
 
 def _activation(env: gym.Env) -> np.ndarray | None:
@@ -70,7 +77,8 @@ def energy_episodes(
     for one in models:
         with closing(one.task.make(n_envs, seed, [ActivationEnergy])) as env:
             uses = all(env.get_attr("uses_activation"))
-            episodes = run_episodes(predictor(one.model, deterministic), env, n_episodes, seed, [ENERGY])
+            played = run_episodes(predictor(one.model, deterministic), env, n_episodes, seed, at_end=[ENERGY])
+            episodes = played.rename(columns={at_the_end(ENERGY): ENERGY})
             frames.append(episodes.assign(case=case_of(one, pool_seeds), model=one.label))
     meaning = "activation (MuJoCo's data.act), summed" if uses else "squared actions, summed: there is no activation"
     return pd.concat(frames, ignore_index=True), f"{meaning} over actuators and steps"

@@ -17,8 +17,6 @@ from sb3_qflex.analysis.states import visited_states
 from sb3_qflex.analysis.trained import Trained
 from sb3_qflex.envs.action_repeat import SUCCESS
 
-_AT_END = "{} at the end"
-
 
 def run_episodes(
     act: Act, env: VecEnv, n_episodes: int, seed: int, totals: Sequence[str] = (), at_end: Sequence[str] = ()
@@ -35,8 +33,8 @@ def run_episodes(
     :param seed: seed of the first episode
     :param totals: entries of ``info`` to sum over each episode
     :param at_end: entries of ``info`` to take at its last step; not a number for a success that it does not tell of
-    :return: columns ``seed``, ``return``, ``length``, those of ``totals``, and of ``at_end`` with " at the end"; one
-        row for each episode
+    :return: columns ``seed``, ``return``, ``length`` (in steps of the task), those of ``totals``, and of ``at_end`` as
+        :func:`at_the_end` names them; one row for each episode
     """
     frames = []
     with th.random.fork_rng(devices=[]):
@@ -45,7 +43,15 @@ def run_episodes(
             env.seed(seed + first)
             frames.append(_first_episodes(act, env, totals, at_end).assign(seed=seed + first + np.arange(env.num_envs)))
     episodes = pd.concat(frames, ignore_index=True).head(n_episodes)
-    return episodes[["seed", "return", "length", *totals, *map(_AT_END.format, at_end)]]
+    return episodes[["seed", "return", "length", *totals, *map(at_the_end, at_end)]]
+
+
+def at_the_end(name: str) -> str:
+    """
+    :param name: one of ``at_end`` of :func:`run_episodes`
+    :return: its column
+    """
+    return f"{name} at the end"
 
 
 def _first_episodes(act: Act, env: VecEnv, totals: Sequence[str], at_end: Sequence[str]) -> pd.DataFrame:
@@ -57,13 +63,14 @@ def _first_episodes(act: Act, env: VecEnv, totals: Sequence[str], at_end: Sequen
     while running.any():
         obs, rewards, dones, infos = env.step(act(obs))
         sums["return"] += rewards * running
-        sums["length"] += running
+        # A held action is one step of the model and several of the task.
+        sums["length"] += np.array([info.get("frames", 1) for info in infos]) * running
         for name in totals:
             sums[name] += np.nan_to_num(_told(infos, name)) * running
         for name, values in ends.items():
             values[running] = _told(infos, name)[running]
         running &= ~dones
-    columns = sums | {_AT_END.format(name): values for name, values in ends.items()}
+    columns = sums | {at_the_end(name): values for name, values in ends.items()}
     return pd.DataFrame(columns).astype({"length": int})
 
 

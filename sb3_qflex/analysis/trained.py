@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from sb3_qflex.qflex.policies import QFlexPolicy
 from sb3_qflex.qflex.qflex import QFlex
-from sb3_qflex.zoo.listed import as_list, without_repeat
+from sb3_qflex.zoo.listed import BONUS, REPEAT, without
 from sb3_qflex.zoo.registration import register
 
 Wrapper = Callable[[gym.Env], gym.Env]
@@ -57,17 +57,18 @@ class Task:
 
     def make(self, n_envs: int = 1, seed: int = 0, wrappers: Sequence[Wrapper] = ()) -> VecEnv:
         """
-        The environment with the run's wrappers and VecNormalize statistics (frozen; rewards are not normalised).
+        The environment with the run's wrappers and VecNormalize statistics (frozen; rewards are not normalised). The
+        bonus of :class:`sb3_qflex.envs.AliveBonus` is for learning alone, and left out.
 
         :param n_envs: copies, all in this process
         :param seed: copy i is seeded with ``seed + i``
-        :param wrappers: further Gymnasium wrappers, outside of the run's own
+        :param wrappers: further Gymnasium wrappers, inside of the run's own
         """
         from rl_zoo3.utils import create_test_env
 
         hyperparams = deepcopy(self.hyperparams)
-        own = (without_repeat if self.repeat_ended else as_list)(hyperparams.get("env_wrapper"))
-        hyperparams["env_wrapper"] = [*own, *wrappers] or None
+        left_out = (BONUS, REPEAT) if self.repeat_ended else (BONUS,)
+        hyperparams["env_wrapper"] = [*wrappers, *without(left_out, hyperparams.get("env_wrapper"))] or None
         env = create_test_env(
             self.env_id,
             n_envs=n_envs,

@@ -14,6 +14,7 @@ from sb3_qflex.checkpoint.errors import CheckpointError
 from sb3_qflex.checkpoint.layout import CheckpointFolder
 from sb3_qflex.checkpoint.saving import Content, Lineage, save
 from sb3_qflex.common import validation
+from sb3_qflex.common.callbacks import check_called_at_rollouts
 from sb3_qflex.common.collecting import StopTrainingError
 from sb3_qflex.common.off_policy import OffPolicyBase
 
@@ -129,6 +130,7 @@ class TrainingCheckpoint(BaseCallback):
             )
 
     def _on_training_start(self) -> None:
+        check_called_at_rollouts(self, self.locals["callback"])
         undo = self.model.while_learning
         assert undo is not None
         try:
@@ -142,7 +144,7 @@ class TrainingCheckpoint(BaseCallback):
             ) from error
         self._signals = undo.enter_context(StopSignals())
         undo.callback(self._end)
-        self._active, self._in_rollout = True, False
+        self._active = True
         self._last_attempt = self.model.num_timesteps
 
     def _end(self) -> None:
@@ -170,13 +172,9 @@ class TrainingCheckpoint(BaseCallback):
             self._save()
             print(f"{self._signals.received.name}: training stops at step {self.model.num_timesteps}.", flush=True)
             raise StopTrainingError
-        self._in_rollout = True
         if self.model.num_timesteps - self._last_attempt >= self.every:
             self._last_attempt = self.model.num_timesteps
             self._save_at_interval()
-
-    def _on_rollout_end(self) -> None:
-        self._in_rollout = False
 
     def _on_step(self) -> bool:
         return True
@@ -184,9 +182,6 @@ class TrainingCheckpoint(BaseCallback):
     def _on_training_end(self) -> None:
         if not self._active:
             return
-        if self._in_rollout:
-            # Another callback ended training after a step that was not stored: the environments are one step ahead.
-            self.model._last_obs = None
         if self._is_new():
             self._save()
 

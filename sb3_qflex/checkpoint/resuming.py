@@ -18,9 +18,10 @@ from sb3_qflex.checkpoint.manifest import Manifest
 from sb3_qflex.checkpoint.randomness import set_random_states
 from sb3_qflex.checkpoint.rows import read_index, read_rows
 from sb3_qflex.checkpoint.saving import ENVIRONMENTS, MODEL, NORMALIZATION, REPLAY, STATE, Lineage
-from sb3_qflex.checkpoint.streams import cut_streams, relay
+from sb3_qflex.checkpoint.streams import relay
 from sb3_qflex.common.callbacks import put_back_evaluations
 from sb3_qflex.common.off_policy import OffPolicyBase
+from sb3_qflex.common.replay import cut_streams
 from sb3_qflex.vec_env.errors import NotSavableError
 
 AnyAlgorithm = TypeVar("AnyAlgorithm", bound=OffPolicyBase)

@@ -5,32 +5,12 @@ Where a stream is cut, because its environment starts anew or because it is laid
 marked as truncated: n-step returns and HER's goals do not reach across the cut, and the target still bootstraps.
 """
 
-import warnings
-
 import numpy as np
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from sb3_qflex.checkpoint.rows import changing_arrays, lasting_arrays
-
-
-def cut_streams(buffer: ReplayBuffer) -> None:
-    """Mark the last transition of every stream as truncated, since its environment does not go on from there."""
-    if buffer.size() == 0:
-        return
-    if isinstance(buffer, HerReplayBuffer):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # says that it truncates
-            buffer.truncate_last_trajectory()
-    else:
-        _truncate(buffer, (buffer.pos - 1) % buffer.buffer_size)
-
-
-def _truncate(buffer: ReplayBuffer, index: int) -> None:
-    open_streams = buffer.dones[index] == 0
-    buffer.dones[index, open_streams] = 1.0
-    if buffer.handle_timeout_termination:
-        buffer.timeouts[index, open_streams] = 1.0
+from sb3_qflex.common.replay import cut_streams, truncate
 
 
 def relay(source: ReplayBuffer, target: ReplayBuffer) -> int:
@@ -60,7 +40,7 @@ def relay(source: ReplayBuffer, target: ReplayBuffer) -> int:
     target.full = length == target.buffer_size
     target.pos = length % target.buffer_size
     if length > 0:
-        _truncate(target, length - 1)
+        truncate(target, length - 1)
         if isinstance(target, HerReplayBuffer):
             _find_episodes(target, length)
     return dropped

@@ -40,16 +40,13 @@ def main(prog: str, argv: Sequence[str]) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> Path:
-    from sb3_qflex.export import observations
     from sb3_qflex.export.policy_file import ShareablePolicy
 
     zip_file = find_model(arguments.model)
-    file = arguments.vec_normalize
-    if file is None and not arguments.no_vec_normalize:
-        file = find_vec_normalize(zip_file)
-    vec_normalize = None if file is None else observations.load_vec_normalize(file)
-    print("Observations are taken as they are." if file is None else f"Observations are normalised with {file}.")
-    options: dict[str, Any] = {"vec_normalize": vec_normalize, "task": arguments.task or _zoo_task(zip_file.parent)}
+    if arguments.out.resolve() == zip_file.resolve():
+        raise ValueError(f"--out {arguments.out} is the model itself: choose another file.")
+    task = arguments.task or _zoo_task(zip_file.parent)
+    options: dict[str, Any] = {"vec_normalize": _statistics(arguments, zip_file), "task": task}
     if arguments.noise:
         if arguments.format == "policy":
             raise ValueError("A policy file has no --noise: its predict is deterministic or not as it is called.")
@@ -68,6 +65,16 @@ def _export(arguments: argparse.Namespace) -> Path:
             raise ValueError(f"A {type(model.policy).__name__} has no policy file: use onnx or torchscript.")
         return model.policy.export_policy(arguments.out, **options)
     return getattr(export, f"export_{arguments.format}")(model, arguments.out, **options)
+
+
+def _statistics(arguments: argparse.Namespace, model: Path) -> Any:
+    from sb3_qflex.export import observations
+
+    file = arguments.vec_normalize
+    if file is None and not arguments.no_vec_normalize:
+        file = find_vec_normalize(model)
+    print("Observations are taken as they are." if file is None else f"Observations are normalised with {file}.")
+    return None if file is None else observations.unpickled_vec_normalize(file)
 
 
 def _load(zip_file: Path, flow_steps: int | None) -> Any:
@@ -98,8 +105,9 @@ def find_model(path: Path) -> Path:
 
 
 def find_vec_normalize(model: Path) -> Path | None:
-    """Statistics that RL Zoo saved with a model, in the folder beside it that is named as the task; None for none."""
-    found = [*model.parent.glob(_VEC_NORMALIZE), *model.parent.glob(f"*/{_VEC_NORMALIZE}")]
+    """Statistics beside a model, or in the folder there where RL Zoo keeps a run's settings; None for none."""
+    zoo = (file for file in model.parent.glob(f"*/{_VEC_NORMALIZE}") if file.with_name("config.yml").exists())
+    found = [*model.parent.glob(_VEC_NORMALIZE), *zoo]
     if len(found) > 1:
         raise ValueError(
             f"Which statistics belong to {model}? Found {', '.join(map(str, found))}: choose one with --vec-normalize, "

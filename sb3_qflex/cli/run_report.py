@@ -23,6 +23,8 @@ def main(prog: str, argv: Sequence[str]) -> None:
     add("--seed", type=int, default=0, help="of these (default: %(default)s)")
     args = parser.parse_args(argv)
     out = args.out or args.run_folder / "report.html"
+    if out.is_dir():
+        parser.error(f"{out} is a folder: give a file, such as {out / 'report.html'}")
     if out.exists() and _MARK not in out.read_text(errors="replace"):
         parser.error(f"{out} was not written by this command: move it away, or choose another --out")
     from sb3_qflex.analysis.trained import ModelError

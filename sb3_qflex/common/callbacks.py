@@ -5,6 +5,8 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback, EventCallback
 
+from sb3_qflex.common.validation import UnsupportedError
+
 #: Attributes of SB3's EvalCallback that evaluations change.
 _EVALUATIONS = (
     "best_mean_reward", "last_mean_reward",
@@ -18,6 +20,21 @@ def all_callbacks(callback: BaseCallback) -> list[BaseCallback]:
         return [one for inner in callback.callbacks for one in all_callbacks(inner)]
     behind = callback.callback if isinstance(callback, EventCallback) else None
     return [callback, *([] if behind is None else all_callbacks(behind))]
+
+
+def check_called_at_rollouts(callback: BaseCallback, given: BaseCallback) -> None:
+    """
+    :param callback: One that acts between rollouts
+    :param given: What ``learn`` was given, as its locals have it
+    :raises UnsupportedError: If it is behind an event, which tells it of steps alone
+    """
+    for event in all_callbacks(given):
+        behind = event.callback if isinstance(event, EventCallback) else None
+        if behind is not None and any(one is callback for one in all_callbacks(behind)):
+            raise UnsupportedError(
+                f"{type(callback).__name__} is behind {type(event).__name__}, which does not tell it of rollouts: it "
+                "would do nothing. Pass it to learn() itself, in a list beside the other."
+            )
 
 
 def evaluation_state(callback: EvalCallback) -> dict[str, Any]:

@@ -9,16 +9,18 @@ from copy import deepcopy
 from typing import Any, TypeVar
 
 import numpy as np
-from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from sb3_qflex.common import replay
 from sb3_qflex.common.bad_states import BadStateGuard, guard, guard_within
 from sb3_qflex.common.environment_checks import check_environment
+from sb3_qflex.common.replay_hindsight import HindsightReplayBuffer
 
 SelfCollecting = TypeVar("SelfCollecting", bound="CollectingAlgorithm")
 
@@ -111,6 +113,8 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
                 log_interval=log_interval,
             )
             if not rollout.continue_training:
+                # The step that a callback ended at is not stored: the environments are one ahead, and start anew.
+                self._last_obs = None
                 break
             if self.has_enough_transitions:
                 gradient_steps = self.gradient_steps if self.gradient_steps >= 0 else rollout.episode_timesteps
@@ -143,6 +147,9 @@ class CollectingAlgorithm(OffPolicyAlgorithm):
         if isinstance(self.action_noise, VectorizedActionNoise) and self.action_noise.n_envs != self.n_envs:
             self.action_noise = self.action_noise.base_noise  # SB3 makes as many as there are environments
         action_noise = deepcopy(self.action_noise)
+        if not goes_on and isinstance(self.replay_buffer, NStepReplayBuffer | HerReplayBuffer | HindsightReplayBuffer):
+            # The environments are reset: neither returns nor goals reach from an episode into the next.
+            replay.cut_streams(self.replay_buffer)
         prepared = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, *args, **kwargs)
         if goes_on and type(action_noise) is type(self.action_noise):
             # SB3 resets it; but the episodes go on, and so does a noise that has a state.

@@ -7,7 +7,7 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
-from sb3_qflex.common.callbacks import all_callbacks
+from sb3_qflex.common.callbacks import all_callbacks, check_called_at_rollouts
 from sb3_qflex.common.collecting import CollectingAlgorithm
 from sb3_qflex.common.validation import UnsupportedError, check_number
 
@@ -63,6 +63,7 @@ class RepeatUntil(BaseCallback):
                 "RepeatUntil changes gamma, and replay_buffer_kwargs fixes it at "
                 f"{model.replay_buffer_kwargs['gamma']}: leave it out there, and the buffer follows the model's."
             )
+        check_called_at_rollouts(self, self.locals["callback"])
         self._repeat = self.training_env.get_attr("repeat")[0]
         self._steps = self.fraction * self.locals["total_timesteps"]
 
@@ -70,6 +71,9 @@ class RepeatUntil(BaseCallback):
         assert isinstance(self.model, CollectingAlgorithm)
         if self._repeat > 1 and self.model.repeat_ended_at is None and self.model.num_timesteps >= self._steps:
             shorter = self._mean_length() / self._repeat
+            normalization = self.model.get_vec_normalize_env()
+            if normalization is not None and normalization.gamma == self.model.gamma:
+                normalization.gamma **= float(shorter)
             self.model.gamma **= float(shorter)
             _update_as_often(self.model, shorter)
             self.model.forget_transitions()

@@ -1,5 +1,6 @@
 """Which replay buffer an algorithm uses, and which combinations are refused."""
 
+import warnings
 from typing import Any
 
 import torch as th
@@ -284,3 +285,30 @@ def follow_returns(buffer: ReplayBuffer, n_steps: int, gamma: float) -> None:
         buffer.gamma = gamma
         if n_steps > 1:
             buffer.n_steps = n_steps
+
+
+def cut_streams(buffer: ReplayBuffer) -> None:
+    """
+    Mark the last transition of every stream as truncated, since its environment does not go on from there.
+
+    :param buffer: Replay data, of which n-step returns and hindsight would reach across
+    """
+    if buffer.size() == 0:
+        return
+    if isinstance(buffer, HerReplayBuffer):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # says that it truncates
+            buffer.truncate_last_trajectory()
+    else:
+        truncate(buffer, (buffer.pos - 1) % buffer.buffer_size)
+
+
+def truncate(buffer: ReplayBuffer, index: int) -> None:
+    """
+    :param buffer: Replay data
+    :param index: Of the row whose transitions, where their episodes go on, become the last ones
+    """
+    open_streams = buffer.dones[index] == 0
+    buffer.dones[index, open_streams] = 1.0
+    if buffer.handle_timeout_termination:
+        buffer.timeouts[index, open_streams] = 1.0

@@ -39,7 +39,7 @@ def moved_statistics(statistics: th.Tensor, q_values: th.Tensor) -> th.Tensor:
     :param q_values: Shape (B,).
     :return: Shape (2,).
     """
-    batch = th.stack([q_values.mean(), q_values.std(correction=0)])
+    batch = th.stack([q_values.mean(), q_values.std(correction=0)]).to(statistics)
     moved = th.lerp(statistics, batch, STATISTICS_RATE)
     return th.where(th.isfinite(batch).all(), moved, statistics)
 

@@ -3,6 +3,7 @@
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 #: Entries of ``info`` that say whether the task is done: MyoSuite's, and SB3's and RL Zoo's.
@@ -41,11 +42,11 @@ class ActionRepeat(gym.Wrapper, RecordConstructorArgs):
             others last one frame
         :raises ValueError: If ``repeat`` is not a positive integer, or ``share`` not such a number
         """
-        if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
+        if isinstance(repeat, bool) or not isinstance(repeat, int | np.integer) or repeat < 1:
             raise ValueError(f"repeat={repeat!r}: a positive integer is needed, the frames for which an action is held")
         if not 0.0 <= share <= 1.0:
             raise ValueError(f"share={share!r}: a number in [0, 1] is needed, the share of decisions that are held")
-        self.repeat, self.share = repeat, share
+        self.repeat, self.share = int(repeat), share
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """

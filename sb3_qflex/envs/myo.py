@@ -83,7 +83,9 @@ class MyoTask(gym.Wrapper, RecordConstructorArgs):
         observation, reward = np.asarray(observation, dtype=np.float32), float(reward)
         if any(bad_states(self._body.data).tolist()) or not (is_finite(observation) and isfinite(reward)):
             self.divergences += 1
-            info = {"solved": False, "is_success": False, "diverged": True, **end_monitored_episode(self.env)}
+            terms = {name: 0.0 for name, value in details.items() if isinstance(value, float | np.floating)}
+            ended = {"solved": False, "is_success": False, "diverged": True}
+            info = {**terms, **ended, **end_monitored_episode(self.env)}
             return self._last_observation, 0.0, True, False, info
         self._last_observation = observation
         for nested in ("obs_dict", "rwd_dict"):

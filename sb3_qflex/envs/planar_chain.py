@@ -101,9 +101,10 @@ class PlanarChain(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """
         :param seed: Seed of the episode's random state, kept over later resets without one
-        :param options: ``"angles"`` (n,) in rad replace the ring, ``"target"`` (2,), not the base, what is drawn
+        :param options: ``"angles"`` (n,) in rad replace the ring, ``"target"`` (2,), in [-1, 1] and not the base, what
+            is drawn
         :return: First observation (4,) and an empty info
-        :raises ValueError: If an option is unknown, of the wrong shape or not finite, or the target is the base
+        :raises ValueError: If an option is unknown, of the wrong shape or not finite, or there is no such target
         """
         super().reset(seed=seed)
         self.angles, self.target = rest_angles(self.n_links), sample_target(self.np_random)
@@ -111,6 +112,8 @@ class PlanarChain(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             setattr(self, name, value)
         if not self.target.any():
             raise ValueError("reset option target=(0, 0) is the base: give a target at some distance from it")
+        if np.abs(self.target).max() > 1.0:
+            raise ValueError(f"reset option target={tuple(self.target.tolist())} is outside of [-1, 1]²")
         return observe(self.angles, self.target)[0], {}
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:

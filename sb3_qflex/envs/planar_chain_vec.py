@@ -73,7 +73,9 @@ class PlanarChainVecEnv(VecEnv):
         """
         actions = np.asarray(actions)
         if actions.shape != self._actions.shape or not np.isfinite(actions).all():
-            raise ValueError(f"actions must be finite and of shape {self._actions.shape}, got shape {actions.shape}")
+            raise ValueError(
+                f"actions must be finite and of shape {self._actions.shape}, got shape {actions.shape}: {actions}"
+            )
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:

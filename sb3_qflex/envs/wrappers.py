@@ -37,8 +37,9 @@ class OverActuated(gym.ActionWrapper, RecordConstructorArgs):
     """
 
     def __init__(self, env: gym.Env, copies: int) -> None:
-        if isinstance(copies, bool) or not isinstance(copies, int) or copies < 1:
+        if isinstance(copies, bool) or not isinstance(copies, int | np.integer) or copies < 1:
             raise ValueError(f"copies={copies!r}: a positive integer is needed")
+        copies = int(copies)
         RecordConstructorArgs.__init__(self, copies=copies)
         gym.ActionWrapper.__init__(self, env)
         space = flat_box(env, "OverActuated")

@@ -24,7 +24,7 @@ NOISE = "noise"
 _OTHER_VALUES = ("action", NOISE)
 
 
-def load_vec_normalize(path: str | Path) -> VecNormalize:
+def unpickled_vec_normalize(path: str | Path) -> VecNormalize:
     """
     Statistics that ``VecNormalize.save`` wrote, without an environment; a ValueError if the file holds something else.
 

@@ -79,7 +79,8 @@ def export_myochallenge(model: BaseAlgorithm, folder: str | Path, **options: Any
     :param folder: The folder; made if it does not exist.
     :param options: Of :func:`sb3_qflex.export.export_onnx`; ``noise`` is not allowed.
     :return: The folder.
-    :raises ValueError: If the model has Dict observations or is to take noise: MyoSuite feeds one vector.
+    :raises ValueError: If the model has Dict observations or is to take noise: MyoSuite feeds one vector; or the folder
+        has a ``metadata.json`` that this did not write.
     """
     if options.get("noise"):
         raise ValueError("A submission is played with observations alone: leave out noise.")
@@ -88,11 +89,24 @@ def export_myochallenge(model: BaseAlgorithm, folder: str | Path, **options: Any
             f"MyoSuite plays policies of one observation vector, and this model observes {model.observation_space}."
         )
     folder = Path(folder)
+    _check_ours(folder / "metadata.json")
     folder.mkdir(parents=True, exist_ok=True)
     _, metadata = _write(model, folder / "policy.onnx", **options)
     text = json.dumps(metadata, indent=2) + "\n"
     write_atomically(folder / "metadata.json", text.encode(), "json")
     return folder
+
+
+def _check_ours(metadata: Path) -> None:
+    """A ValueError for a file that is there and has not what :func:`export_myochallenge` writes."""
+    if not metadata.exists():
+        return
+    try:
+        known = json.loads(metadata.read_text())
+    except ValueError:
+        known = None
+    if not (isinstance(known, dict) and "action_low" in known):
+        raise ValueError(f"{metadata} was not written by this function: choose another folder, or move it away.")
 
 
 def onnx_session(path: str | Path, threads: int = 1) -> Any:

@@ -8,7 +8,9 @@ optimizer state.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, TypeVar
@@ -36,6 +38,7 @@ SUFFIX = ".safetensors"
 #: Key of the file's header, and version of what it has there.
 HEADER, FORMAT_VERSION = "sb3_qflex.policy", 1
 _NORMALIZATION = "vec_normalize"
+_NORMALISED = "takes observations that VecNormalize has normalised"
 _STATISTICS = ("mean", "var", "count")
 
 #: What torch.save writes starts so.
@@ -139,6 +142,11 @@ class ShareablePolicy(Policy):
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is no valid policy file: {error}") from error
         policy.load_state_dict(state)
+        if config[_NORMALIZATION] is not None:
+            warnings.warn(
+                f"The policy of {path} {_NORMALISED}: wrap its environments by sb3_qflex.export.load_vec_normalize.",
+                stacklevel=2,
+            )
         return policy.to(get_device(device))
 
     @classmethod
@@ -165,9 +173,18 @@ class ShareablePolicy(Policy):
                 f"{id} is a {entry.policy_class.partition(':')[2]} and no {cls.__name__}: load it by that."
             )
         file = found.file(entry, SUFFIX)
-        policy = kind.load(file, device)
+        with normalisation_known():
+            policy = kind.load(file, device)
         policy.normalizer = _normalizer_of(file, policy)
         return policy
+
+
+@contextmanager
+def normalisation_known() -> Iterator[None]:
+    """Inside the ``with``, loading a policy does not tell that it needs its observations normalised."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=f".*{_NORMALISED}")
+        yield
 
 
 class _Spaces(gym.Env):

@@ -23,7 +23,7 @@ from sb3_qflex.export.observations import (
     Extractor,
     InputEncoder,
     input_encoders,
-    load_vec_normalize,
+    unpickled_vec_normalize,
 )
 
 
@@ -162,7 +162,7 @@ def prepare(
     if vec_normalize is None:
         vec_normalize = model.get_vec_normalize_env()
     elif not isinstance(vec_normalize, VecNormalize):
-        vec_normalize = load_vec_normalize(vec_normalize)
+        vec_normalize = unpickled_vec_normalize(vec_normalize)
     exported = ExportedPolicy(model.policy, vec_normalize, noise, **options)
     inputs = {name: encoder.dim for name, encoder in zip(exported.names, exported.encoders, strict=True)}
     box = cast(spaces.Box, model.policy.action_space)
@@ -186,6 +186,7 @@ def _task_of(model: BaseAlgorithm) -> str:
     """Id that the model's environments were registered under; empty where that is not known."""
     try:
         spec = model.env.get_attr("spec")[0] if model.env else None
-    except AttributeError:
+    # A word of the metadata, which no environment need be alive for.
+    except Exception:
         return ""
     return getattr(spec, "id", None) or ""

@@ -20,7 +20,7 @@ from sb3_qflex.analysis.trained import Trained, load, run_arguments
 from sb3_qflex.common.validation import UnsupportedError
 from sb3_qflex.export import observations
 from sb3_qflex.export.onnx_file import export_onnx
-from sb3_qflex.export.policy_file import SUFFIX, ShareablePolicy
+from sb3_qflex.export.policy_file import SUFFIX, ShareablePolicy, normalisation_known
 from sb3_qflex.pretrained.index import HOME, MOST_BYTES, Collection, Entry, Played, PretrainedError, describe_file
 from sb3_qflex.zoo.listed import last_part, listed
 from sb3_qflex.zoo.task_steps import repeat_of, task_steps, until_of
@@ -176,7 +176,8 @@ def _export(request: Request, model: Algorithm, folder: Path) -> dict[str, dict[
     file = policy.export_policy(path.with_suffix(SUFFIX), **options, acting_only=True)
     files = {SUFFIX: describe_file(file)}
     # The weights that act, so that both files are of one policy.
-    policy.load_state_dict(type(policy).load(file, device="cpu").state_dict(), strict=False)
+    with normalisation_known():
+        policy.load_state_dict(type(policy).load(file, device="cpu").state_dict(), strict=False)
     try:
         files[".onnx"] = describe_file(export_onnx(model, path.with_suffix(".onnx"), **options))
     except UnsupportedError as error:
@@ -192,7 +193,7 @@ def _export(request: Request, model: Algorithm, folder: Path) -> dict[str, dict[
 
 def _statistics(request: Request, model: Algorithm) -> VecNormalize | None:
     if request.vec_normalize is not None:
-        return observations.load_vec_normalize(request.vec_normalize)
+        return observations.unpickled_vec_normalize(request.vec_normalize)
     return model.get_vec_normalize_env()
 
 

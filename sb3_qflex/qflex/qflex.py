@@ -54,7 +54,8 @@ class QFlex(EntropyRegularised, Algorithm):
     :param n_steps: When n_step > 1, uses n-step return (with the NStepReplayBuffer) when updating the critics;
         for Box observations
     :param ent_coef: Entropy regularization coefficient alpha of critics and source policy, 0 in the paper.
-        Set it to 'auto' to learn it automatically (and 'auto_0.1' for using 0.1 as initial value)
+        Set it to 'auto' to learn it automatically (and 'auto_0.1' for using 0.1 as initial value). A loaded model whose
+        alpha is learned goes on from its own; assigning it starts alpha anew
     :param target_entropy: target entropy when learning ``ent_coef`` (``ent_coef = 'auto'``), by default -|A|
     :param policy_delay: Source policy and velocity field are updated every ``policy_delay`` gradient steps
     :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to average

@@ -58,7 +58,8 @@ class SAC(EntropyRegularised, Algorithm):
     :param n_steps: When n_step > 1, uses n-step return (with the NStepReplayBuffer) when updating the critics;
         for Box observations
     :param ent_coef: Entropy regularization coefficient alpha.
-        Set it to 'auto' to learn it automatically (and 'auto_0.1' for using 0.1 as initial value)
+        Set it to 'auto' to learn it automatically (and 'auto_0.1' for using 0.1 as initial value). A loaded model whose
+        alpha is learned goes on from its own; assigning it starts alpha anew
     :param target_update_interval: update the target critics every ``target_update_interval`` gradient steps
     :param target_entropy: target entropy when learning ``ent_coef`` (``ent_coef = 'auto'``), by default -|A|
     :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to average

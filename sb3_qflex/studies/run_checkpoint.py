@@ -20,10 +20,10 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_qflex.checkpoint.environments import EnvironmentStates, get_states, restore_statistics, set_states
 from sb3_qflex.checkpoint.randomness import get_random_states, set_random_states
-from sb3_qflex.checkpoint.streams import cut_streams
 from sb3_qflex.common.callbacks import all_callbacks, evaluation_state
 from sb3_qflex.common.off_policy import OffPolicyBase
 from sb3_qflex.common.persistence import sync
+from sb3_qflex.common.replay import cut_streams
 from sb3_qflex.studies.definition import StudyError
 from sb3_qflex.studies.recorder import RunRecorder
 from sb3_qflex.studies.run_folder import CHECKPOINTS

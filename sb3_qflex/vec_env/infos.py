@@ -1,6 +1,7 @@
 """Which parts of an environment's info leave the worker, and what becomes of the rest."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,28 @@ class PartialInfo(dict[str, Any]):
     def items(self) -> Any:
         self._look()
         return super().items()
+
+    def __len__(self) -> int:
+        self._look()
+        return super().__len__()
+
+    def __reversed__(self) -> Iterator[str]:
+        self._look()
+        return super().__reversed__()
+
+    def __delitem__(self, key: Any) -> None:
+        self._look(key)
+        super().__delitem__(key)
+
+    def popitem(self) -> tuple[str, Any]:
+        self._look()
+        return super().popitem()
+
+    def __repr__(self) -> str:
+        # What a debugger shows must not fail where the rest is gone.
+        with suppress(KeyError):
+            self._look()
+        return super().__repr__()
 
     def __or__(self, other: Any) -> Any:
         return {**self, **other}

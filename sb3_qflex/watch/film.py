@@ -26,9 +26,13 @@ def write_mp4(path: Path, frames: Iterable[Picture], fps: float) -> None:
         raise ImportError("videos need imageio with ffmpeg: pip install 'imageio[ffmpeg]'") from error
 
     video: Any = imageio.get_writer(path, fps=fps, macro_block_size=1)
-    with video:
-        for frame in frames:
-            video.append_data(frame)
+    try:
+        with video:
+            for frame in frames:
+                video.append_data(frame)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 #: Pixels below which nobody sees anything.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 Listed = Sequence[tuple[str, dict[str, Any]]]
-REPEAT = "ActionRepeat"
+REPEAT, BONUS = "ActionRepeat", "AliveBonus"
 
 
 def as_list(given: Any) -> list[Any]:
@@ -31,10 +31,11 @@ def last_part(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def without_repeat(wrappers: Any) -> list[Any]:
+def without(names: Sequence[str], wrappers: Any) -> list[Any]:
     """
+    :param names: of classes
     :param wrappers: what :func:`as_list` takes
-    :return: all but :class:`sb3_qflex.envs.ActionRepeat`
+    :return: all but those
     """
     known = as_list(wrappers)
-    return [one for one in known if not (isinstance(one, str | dict) and last_part(listed(one)[0][0]) == REPEAT)]
+    return [one for one in known if not (isinstance(one, str | dict) and last_part(listed(one)[0][0]) in names)]

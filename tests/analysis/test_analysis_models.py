@@ -350,5 +350,7 @@ class Muscles(gym.Env):
 
 def test_energy_is_activation_or_squared_actions():
     action = np.array([0.5, -0.25])
-    assert ActivationEnergy(Muscles(True)).step(action)[4]["energy"] == pytest.approx(0.75)
+    summed = ActivationEnergy(Muscles(True))
+    assert summed.step(action)[4]["energy"] == pytest.approx(0.75)
+    assert summed.step(action)[4]["energy"] == pytest.approx(1.5)
     assert ActivationEnergy(Muscles(False)).step(action)[4]["energy"] == pytest.approx(0.3125)

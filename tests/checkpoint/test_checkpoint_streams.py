@@ -14,7 +14,8 @@ from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_qflex import QFlex, TrainingCheckpoint
-from sb3_qflex.checkpoint.streams import cut_streams, relay
+from sb3_qflex.checkpoint.streams import relay
+from sb3_qflex.common.replay import cut_streams
 
 BOX = spaces.Box(-np.inf, np.inf, (1,), np.float32)
 EPISODE = 7

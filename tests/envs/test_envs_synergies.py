@@ -256,6 +256,8 @@ def test_groups_are_lists_presets_or_files(tmp_path: Path) -> None:
     assert load_groups(None, 2) == [[0], [1]]
     (tmp_path / "mine.json").write_text(json.dumps({"groups": [[0], [1]]}))
     assert load_groups(tmp_path / "mine.json", 2) == load_groups(str(tmp_path / "mine.json"), 2) == [[0], [1]]
+    (tmp_path / "mine.json").write_text(json.dumps({"groups": [[1, 0]]}))
+    assert load_groups(tmp_path / "mine.json", 2) == [[1, 0]]
 
 
 @pytest.mark.parametrize(

@@ -119,8 +119,30 @@ def test_statistics_that_could_be_either_are_not_guessed(tmp_path):
     for name in ("A-v0", "B-v0"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "vecnormalize.pkl").write_bytes(b"")
+        (tmp_path / name / "config.yml").touch()
     with pytest.raises(SystemExit, match="choose one with --vec-normalize"):
         run(tmp_path / "model.zip", "--format", "torchscript", "--out", tmp_path / "policy")
+
+
+def test_statistics_of_a_folder_that_is_no_run_are_not_taken(tmp_path, capsys):
+    small_model(BoxEnv()).save(tmp_path / "model")
+    (tmp_path / "another").mkdir()
+    (tmp_path / "another" / "vecnormalize.pkl").write_bytes(b"")
+    run(tmp_path / "model.zip", "--format", "torchscript", "--out", tmp_path / "policy")
+    assert "Observations are taken as they are." in capsys.readouterr().out
+
+
+def test_neither_the_model_nor_files_of_others_are_replaced(trained, tmp_path):
+    small_model(BoxEnv()).save(tmp_path / "model")
+    before = (tmp_path / "model.zip").read_bytes()
+    with pytest.raises(SystemExit, match="is the model itself"):
+        run(tmp_path / "model.zip", "--format", "torchscript", "--out", tmp_path / "model.zip")
+    assert (tmp_path / "model.zip").read_bytes() == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "metadata.json").write_text('{"mine": 1}')
+    with pytest.raises(SystemExit, match="was not written by this function"):
+        run(trained[0], "--format", "myochallenge", "--out", tmp_path / "mine")
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["metadata.json"]
 
 
 def test_myochallenge_folder(trained, tmp_path):

@@ -117,7 +117,8 @@ def test_the_statistics_of_vec_normalize_come_with_it(keys, tmp_path):
     for key in raw if keys else [None]:
         np.testing.assert_array_equal(*((expected, found) if key is None else (expected[key], found[key])))
     assert not wrapped.training and not wrapped.norm_reward
-    load(file)
+    with pytest.warns(UserWarning, match="observations that VecNormalize has normalised"):
+        load(file)
     with pytest.raises(ValueError, match="another task"):
         load_vec_normalize(file, make_vec_env("Pendulum-v1" if keys else lambda: BoxEnv(spaces.Box(-1, 1, (5,))), 1))
     without = model.policy.export_policy(tmp_path / "without")

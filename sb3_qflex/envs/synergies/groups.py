@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,6 @@ def load_groups(groups: GivenGroups | None, n_actuators: int) -> Groups:
     return lists
 
 
-@cache
 def read_groups(name: str) -> Any:
     """
     :param name: Of a preset, or a file
