@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecNormalize, unwrap_vec_normalize
 
-from sb3_qflex.vec_env import WorkerVecEnv, env_state
+from sb3_qflex.vec_env import env_state
 from sb3_qflex.vec_env.errors import NotSavableError
 
 # Models of simulators are part of the state, once for each environment.
@@ -34,6 +34,9 @@ def get_states(venv: VecEnv) -> EnvironmentStates:
 
 
 def _get(base: VecEnv) -> Any:
+    # Here, since most trainings have no worker processes, and whoever imports QFlex would load what they need.
+    from sb3_qflex.vec_env import WorkerVecEnv
+
     if isinstance(base, WorkerVecEnv):
         return base.get_state(_LIMIT_BYTES)
     if isinstance(base, DummyVecEnv):

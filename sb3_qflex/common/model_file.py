@@ -57,28 +57,6 @@ def opened_model(
             file.close()
 
 
-def plain_attributes(file: io.BufferedIOBase) -> dict[str, Any]:
-    """
-    Attributes of a saved model that JSON holds as they are; tuples are lists.
-
-    :param file: Of :func:`opened_model`; it stays where it is
-    """
-    start = file.tell()
-    with zipfile.ZipFile(file) as archive:
-        data = json.loads(archive.read("data"))
-    file.seek(start)
-    pickled = ":serialized:"
-    return {name: value for name, value in data.items() if not (isinstance(value, dict) and pickled in value)}
-
-
-def equal_in_json(value: Any, saved: Any) -> bool:
-    """
-    :param value: Any
-    :param saved: One of :func:`plain_attributes`
-    """
-    return (list(value) if isinstance(value, tuple) else value) == saved
-
-
 def _check_whole(file: io.BufferedIOBase, name: str, algorithm: str, optimizers: Iterable[str]) -> dict[str, str]:
     """The recorded versions of a file that has all members of a saved model, each with its checksum."""
     try:

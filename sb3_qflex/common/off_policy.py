@@ -2,7 +2,6 @@
 
 import io
 import pathlib
-import warnings
 from collections.abc import Iterable, Mapping
 from operator import attrgetter
 from typing import Any, ClassVar, TypeVar
@@ -16,15 +15,13 @@ from sb3_qflex.common.collecting import CollectingAlgorithm
 from sb3_qflex.common.fast import products
 from sb3_qflex.common.guard import LearnerGuard, QBound
 from sb3_qflex.common.keywords import check_keywords, without_sde
-from sb3_qflex.common.model_file import equal_in_json, opened_model, plain_attributes
+from sb3_qflex.common.loading import arguments_for_file, plain_attributes
+from sb3_qflex.common.model_file import opened_model
 from sb3_qflex.common.persistence import write_atomically
 from sb3_qflex.common.policies import Policy
 from sb3_qflex.common.training_log import TrainingLog
 from sb3_qflex.common.validation import check_count, check_number
 from sb3_qflex.common.versions import describe_versions
-
-# What RepeatUntil changes when it ends the repeat.
-_OF_HELD_ACTIONS = ("gamma", "gradient_steps", "train_freq")
 
 SelfOffPolicy = TypeVar("SelfOffPolicy", bound="OffPolicyBase")
 
@@ -370,34 +367,13 @@ class OffPolicyBase(CollectingAlgorithm):
         kwargs = without_sde(f"{cls.__name__}.load", kwargs)
         check_keywords(f"{cls.__name__}.load", kwargs, cls, but=("policy", "_init_setup_model"))
         with opened_model(path, cls.__name__, cls.file_parts()) as file:
-            kwargs = cls._without_those_of_file(kwargs, plain_attributes(file))
+            kwargs = arguments_for_file(
+                cls.__name__, kwargs, plain_attributes(file), cls.of_file, options.options_of(cls)
+            )
             if "preset" in kwargs:
                 # None of them is open in a file, so that the preset alone would change nothing.
                 kwargs = {**options.of_preset(cls.presets, kwargs["preset"]), **kwargs}
             return super().load(file, env, device, custom_objects, print_system_info, force_reset, **kwargs)
-
-    @classmethod
-    def _without_those_of_file(cls, given: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments but those that the file decides, of which others than the file's are refused or left alone."""
-        known, others = options.options_of(cls), dict(given)
-        for name in cls.of_file:
-            if name in others and (name not in saved or not equal_in_json(others.pop(name), saved[name])):
-                starts_anew = name in known and known[name].changed is not None
-                way = "assign it to the loaded model, which starts them anew" if starts_anew else "make a new model"
-                raise ValueError(
-                    f"{cls.__name__}.load cannot take {name}, which says what networks there are, and those lie in the "
-                    f"file. Leave it out, or {way}."
-                )
-        if saved.get("repeat_ended_at") is not None:
-            left = [name for name in _OF_HELD_ACTIONS if name in others]
-            others = {name: value for name, value in others.items() if name not in left}
-            if left:
-                warnings.warn(
-                    f"{', '.join(left)} stay as they are in the file, where RepeatUntil has set them for single steps; "
-                    "assign them to the loaded model to change them.",
-                    stacklevel=3,
-                )
-        return others
 
     @classmethod
     def file_parts(cls) -> tuple[str, ...]:

@@ -84,9 +84,9 @@ def _own(layer: Any) -> list[str]:
 
 
 def _check_arguments(present: Any, saved: Any) -> None:
-    """Of ``gym.make``, as far as they are words and numbers."""
+    """Of ``gym.make``, as far as they are words and numbers; pictures do not matter."""
     given, before = (getattr(spec, "kwargs", None) or {} for spec in (present, saved))
-    for name in {*given, *before}:
+    for name in {*given, *before} - {"render_mode"}:
         now, then = given.get(name), before.get(name)
         if now != then and all(isinstance(value, _SIMPLE) for value in (now, then)):
             raise NotSavableError(f"the state is that of an environment made with {name}={then!r}, and not {now!r}")

@@ -152,7 +152,7 @@ def test_k6_a_saved_copy_is_the_same_and_goes_on(algorithm: Any, tmp_path: Path)
     frozen.learn(30)
     after = information_of(frozen)
     assert all(th.equal(after[name], start[name]) for name in after if name.startswith("ensemble."))
-    for change in ({"reference": "jax"}, {"ensemble_size": 7}, {"ensemble_arch": [32]}, {"learn_reward": False}):
+    for change in ({"reference": "torch"}, {"ensemble_size": 7}, {"ensemble_arch": [32]}, {"learn_reward": False}):
         with pytest.raises(ValueError, match=rf"load cannot take {next(iter(change))}, .* assign it to the loaded"):
             algorithm.load(tmp_path / "model", device="cpu", **change)
 
