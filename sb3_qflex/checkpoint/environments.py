@@ -16,7 +16,7 @@ from sb3_qflex.vec_env.errors import NotSavableError
 _LIMIT_BYTES = 2**30
 #: Of ``VecNormalize``.
 _STATISTICS = ("obs_rms", "ret_rms")
-_SETTINGS = ("training", "norm_obs", "norm_reward", "norm_obs_keys", "clip_obs", "clip_reward", "gamma", "epsilon")
+_SETTINGS = ("training", "norm_obs", "norm_reward", "norm_obs_keys", "clip_obs", "clip_reward", "epsilon")
 
 
 @dataclass(frozen=True)

@@ -122,8 +122,8 @@ class _Pickler(cloudpickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, np.ndarray) and value.base is not None and not value.dtype.hasobject:
             owner = _owner(value)
-            if owner.base is not None:
-                # As a simulator's: what is read back would be a copy that never changes again.
+            if type(owner.base).__name__ == "PyCapsule":
+                # A simulator's: what is read back would be a copy that never changes again.
                 raise pickle.PicklingError(f"it holds an array of shape {value.shape} whose memory is not NumPy's own")
             if id(owner) in self._shared:
                 first = value.__array_interface__["data"][0] - owner.__array_interface__["data"][0]

@@ -70,6 +70,13 @@ def test_views_of_an_array_stay_views():
     assert first.state[1, 0] == 14.0
 
 
+def test_what_was_read_back_is_saved_again():
+    first, second = VecNormalize(make_vec_env(BoxEnv, 1)), VecNormalize(make_vec_env(BoxEnv, 1))
+    first.reset()
+    environments.set_states(second, environments.get_states(first))
+    assert environments.get_states(second).wrappers == environments.get_states(second).wrappers
+
+
 def test_memory_of_a_simulator_is_not_copied_as_if_it_were_a_value():
     env = gym.make("HalfCheetah-v5")
     env.unwrapped.height = env.unwrapped.data.qpos[1:2]

@@ -33,6 +33,8 @@ TRAINED = (
     "myoHandReorient100-v0",
     "myoHandReachRandom-v0",
     "myoArmReachRandom-v0",
+    "myoElbowPose1D6MRandom-v0",
+    "myoFingerPoseRandom-v0",
 )
 ALGORITHMS = sorted(path.stem for path in (our_folder() / "small").glob("*.yml"))
 ON_PPO = ("ppo", "dynsyn_ppo", "lattice_ppo", "lattice_ppo_lstm")
