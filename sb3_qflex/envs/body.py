@@ -12,6 +12,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
+from sb3_qflex.common.array_memory import is_of_a_simulator
 from sb3_qflex.envs.divergence import bad_states, is_finite
 from sb3_qflex.envs.models import Asset, compiled_model
 from sb3_qflex.envs.reset_options import checked_options
@@ -193,8 +194,9 @@ class BodyEnv(MujocoEnv, EzPickle):
         """
         simulation = np.empty(mujoco.mj_stateSize(self.model, _STATE))
         mujoco.mj_getState(self.model, self.data, simulation, _STATE)
-        own = {name: value for name, value in vars(self).items() if name not in _OF_MODEL and not _looks_in(value)}
-        return {**own, _SIMULATION: simulation}
+        own = {name: value for name, value in vars(self).items() if name not in _OF_MODEL}
+        views = [name for name, value in own.items() if isinstance(value, np.ndarray) and is_of_a_simulator(value)]
+        return {**{name: value for name, value in own.items() if name not in views}, _SIMULATION: simulation}
 
     def restore_training_state(self, state: dict[str, Any]) -> None:
         """
@@ -204,10 +206,3 @@ class BodyEnv(MujocoEnv, EzPickle):
         # What a body derives from it before its next step, see SMPLHumanoidJump.
         mujoco.mj_step1(self.model, self.data)
         vars(self).update(state)
-
-
-def _looks_in(value: Any) -> bool:
-    """Whether it is an array of the simulator's memory."""
-    while isinstance(value, np.ndarray):
-        value = value.base
-    return value is not None and type(value).__name__ == "PyCapsule"

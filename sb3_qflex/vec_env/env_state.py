@@ -17,6 +17,7 @@ import cloudpickle
 import gymnasium as gym
 import numpy as np
 
+from sb3_qflex.common.array_memory import is_of_a_simulator, owner_of
 from sb3_qflex.vec_env.errors import NotSavableError
 
 # Attributes that stay those of the layer at hand: Monitor's open file, and what a VecEnvWrapper knows of its class.
@@ -112,7 +113,7 @@ class _Pickler(cloudpickle.Pickler):
         self._known = known
         arrays = [value for state in states for value in state.values() if isinstance(value, np.ndarray)]
         # A single row of a table, say, is a value of its own.
-        self._shared = {one for one, count in Counter(id(_owner(array)) for array in arrays).items() if count > 1}
+        self._shared = {one for one, count in Counter(id(owner_of(array)) for array in arrays).items() if count > 1}
 
     def persistent_id(self, value: Any) -> tuple[int, str | None] | None:
         if id(value) not in self._known and isinstance(value, gym.Env):
@@ -121,20 +122,14 @@ class _Pickler(cloudpickle.Pickler):
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, np.ndarray) and value.base is not None and not value.dtype.hasobject:
-            owner = _owner(value)
-            if type(owner.base).__name__ == "PyCapsule":
-                # A simulator's: what is read back would be a copy that never changes again.
+            if is_of_a_simulator(value):
+                # What is read back would be a copy that never changes again.
                 raise pickle.PicklingError(f"it holds an array of shape {value.shape} whose memory is not NumPy's own")
+            owner = owner_of(value)
             if id(owner) in self._shared:
                 first = value.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
                 return _view, (owner, value.dtype, value.shape, first, value.strides)
         return super().reducer_override(value)
-
-
-def _owner(array: np.ndarray) -> np.ndarray:
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
 
 
 def _view(owner: np.ndarray, dtype: np.dtype, shape: tuple[int, ...], first: int, strides: tuple[int, ...]) -> Any:
