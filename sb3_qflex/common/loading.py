@@ -43,8 +43,9 @@ def arguments_for_file(
     :raises ValueError: For networks that are others in the file
     """
     taken = dict(given)
-    for name in of_file:
-        if name in taken and not (name in saved and _equal_in_json(taken.pop(name), saved[name])):
+    for name in [name for name in of_file if name in given]:
+        value = taken.pop(name)
+        if name not in saved or not _equal_in_json(value, saved[name]):
             starts_anew = name in known and known[name].changed is not None
             way = "assign it to the loaded model, which starts them anew" if starts_anew else "make a new model"
             raise ValueError(
